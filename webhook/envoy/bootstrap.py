@@ -1,0 +1,33 @@
+"""The bootstrap as a whole (config.bootstrap.v3.Bootstrap)."""
+
+from __future__ import annotations
+
+from webhook.envoy import local, traffic
+from webhook.envoy.parts import EXTENSIONS, Message
+from webhook.envoy.sidecar import Sidecar
+
+# Far above what an app handles: a flood ends in refused connections and not in an Envoy killed for its memory.
+MAX_CONNECTIONS = 100_000
+
+
+def bootstrap(sidecar: Sidecar) -> Message:
+    """The bootstrap of this sidecar, ready to be written as JSON into `--config-yaml`."""
+    return {
+        "node": {"id": sidecar.node_id, "cluster": sidecar.node_cluster, "metadata": dict(sidecar.metadata)},
+        "admin": local.admin(sidecar),
+        "static_resources": {
+            "listeners": [*traffic.listeners(sidecar), *local.listeners(sidecar)],
+            "clusters": [*traffic.clusters(), *local.clusters(sidecar)],
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": EXTENSIONS + "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": MAX_CONNECTIONS,
+                    },
+                }
+            ]
+        },
+    }
