@@ -1,0 +1,61 @@
+"""A command line as istio-iptables reads it.
+
+Its library, pflag, takes `-p15001`, `-p 15001`, `-p=15001`, `--x=y`, `--x y`, for booleans `--flag`, `--flag=false`.
+"""
+
+from init.config import SETTINGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Booleans of older istio-iptables that ask for nothing which pyinit would do otherwise.
+_WITHOUT_EFFECT = ("--restore-format", "-f", "--iptables-trace-logging", "--host-nsenter-exec")
+
+
+def scan(argv: "Sequence[str]") -> "tuple[dict[str, tuple[str, str]], list[str]]":
+    """What each setting was given: {field: (flag as written, text)}, and the faults found on the way."""
+    flags = {f"--{s.flag}": name for name, s in SETTINGS.items()}
+    flags.update({f"-{s.short}": name for name, s in SETTINGS.items() if s.short})
+    given: dict[str, tuple[str, str]] = {}
+    faults: list[str] = []
+    words = list(reversed(argv[1:] if argv[:1] == ["istio-iptables"] else argv))
+    while words:
+        word = words.pop()
+        if word[:2] == "--":
+            flag, equals, text = word.partition("=")
+        elif len(word) > 1 and word[0] == "-":
+            flag, text = word[:2], word[2:].removeprefix("=")
+            equals = "=" if len(word) > 2 else ""
+        else:
+            faults.append(f"{word!r} is no flag; pyinit takes flags alone, and --help lists them")
+            continue
+        if flag.startswith("--log_"):
+            _istio_log_flag(flag, text if equals or not words else words.pop(), given)
+        elif flag in flags:
+            name = flags[flag]
+            if SETTINGS[name].kind.boolean:
+                text = text if equals else "true"
+            elif not equals and not words:
+                faults.append(f"{flag} needs a value: {SETTINGS[name].kind.allowed}")
+                continue
+            elif not equals:
+                text = words.pop()
+            given[name] = (_spelled(name), text)
+        elif flag not in _WITHOUT_EFFECT:
+            faults.append(f"{word!r}: there is no flag {flag}; --help lists them all")
+    return given, faults
+
+
+def _spelled(name: str) -> str:
+    spec = SETTINGS[name]
+    return f"-{spec.short}, --{spec.flag}" if spec.short else f"--{spec.flag}"
+
+
+def _istio_log_flag(flag: str, text: str, given: "dict[str, tuple[str, str]]") -> None:
+    """Understand the log flags of Istio's templates; those that say where a log goes have no effect."""
+    if flag == "--log_as_json":
+        given.setdefault("log_format", (flag, "json" if text in ("", "true") else "text"))
+    elif flag == "--log_output_level":
+        level = text.rpartition(":")[2].split(",")[0]
+        given.setdefault("log_level", (flag, {"warning": "warn", "fatal": "error"}.get(level, level)))

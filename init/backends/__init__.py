@@ -1,0 +1,48 @@
+"""Ways to read and write the kernel's rules; one policy (`capture`) serves them all.
+
+A backend reads what is there of ours as the same values that `capture` makes, and turns what it read into what is wanted
+in steps that can be taken back. It decides nothing: comparing, order, drift and rollback are the caller's (`init.apply`).
+"""
+
+from init.rules import Rule
+from init.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Current(Value):
+    """What the kernel holds of ours.
+
+    rules: in the order of each chain; a rule that is not understood has one match of kind "other" with its text.
+    chains: (family, table, chain) of each chain of ours that exists, also when empty.
+    """
+
+    rules: "tuple[Rule, ...]" = ()
+    chains: "frozenset[tuple[int, str, str]]" = frozenset()
+
+
+class Step(Value):
+    """One change of the system. what: for the log. do, undo: raise RefusedError.
+
+    `undo` leaves all as it was before `do`, whether `do` was done wholly, in part, or not at all.
+    """
+
+    what: str
+    do: "Callable[[], None]"
+    undo: "Callable[[], None]"
+
+
+class Backend:
+    """A way to read and write rules."""
+
+    name = ""
+
+    def read(self) -> Current:
+        """What is there of ours. Raises RefusedError when this backend does not work here."""
+        raise NotImplementedError
+
+    def write(self, rules: "Sequence[Rule]") -> "tuple[Step, ...]":
+        """The steps from what the last `read` found to these rules (none: all that is ours goes)."""
+        raise NotImplementedError

@@ -1,0 +1,259 @@
+"""What was asked: the settings, each declared once, and `Config`, the frozen value they are parsed into.
+
+A setting's flag, variable, default, kind and help come from its one declaration below. A flag wins over a variable; a
+variable counts also when it is empty. Names are istio-iptables' own where it has the setting.
+"""
+
+from init import kinds
+from init.errors import ConfigError
+from init.kinds import ALL
+from init.network import Network
+from init.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from init.kinds import Kind, Networks, Owners, Ports
+
+MAX_OWNER_GROUPS = 64  # all included groups become matches of one rule, which the kernel limits
+
+
+class Setting(Value):
+    """One setting. variables: in the environment, a later one wins; default: the parsed value; group: help heading."""
+
+    flag: str
+    short: str
+    variables: "tuple[str, ...]"
+    kind: "Kind"
+    default: "Any"
+    group: str
+    help: str
+
+
+def _group(title: str) -> "Callable[..., Any]":
+    """A heading of the help. Called with a setting's flag, short, kind, default and help, it declares a field.
+
+    The setting's first variable is the flag's name in capitals; `also` names more.
+    """
+
+    def declare(flag: str, short: str, kind: "Kind", default: object, text: str, also: "Sequence[str]" = ()) -> Setting:
+        return Setting(flag, short, (flag.upper().replace("-", "_"), *also), kind, default, title, text)
+
+    return declare
+
+
+_PORTS = _group("Ports of the proxy")
+_WHO = _group("Whose traffic is the proxy's own")
+_IN = _group("Inbound capture")
+_OUT = _group("Outbound capture")
+_DNS = _group("DNS and families")
+_RUN = _group("What to do")
+_KERNEL = _group("Where and how rules are written")
+_SHOW = _group("Output")
+
+
+class Config(Value):
+    """What was asked of pyinit. Ports, ids and marks are ints; lists are tuples; ALL ("*") stands for everything."""
+
+    envoy_port: int = _PORTS("envoy-port", "p", kinds.PORT, 15001, "where outbound TCP goes")
+    inbound_capture_port: int = _PORTS("inbound-capture-port", "z", kinds.PORT, 15006, "where inbound TCP goes")
+    inbound_tunnel_port: int = _PORTS(
+        "inbound-tunnel-port", "e", kinds.PORT, 15008, "inbound port of the proxy's own tunnel, never captured"
+    )
+    proxy_uids: "Owners" = _WHO(
+        "proxy-uid",
+        "u",
+        kinds.USERS,
+        (),
+        "users whose traffic is not captured; empty: the user of --envoy-user, else 1337",
+    )
+    proxy_gids: "Owners" = _WHO(
+        "proxy-gid", "g", kinds.GROUPS, (), "groups whose traffic is not captured; empty: the same as --proxy-uid"
+    )
+    envoy_user: str = _WHO("envoy-user", "", kinds.TEXT, "istio-proxy", "the proxy's user, where --proxy-uid is empty")
+    mode: str = _IN(
+        "istio-inbound-interception-mode",
+        "m",
+        kinds.choice("REDIRECT", "TPROXY", empty="REDIRECT"),
+        "REDIRECT",
+        "REDIRECT rewrites the destination; TPROXY keeps it, and the client's address",
+    )
+    inbound_ports: "Ports" = _IN(
+        "istio-inbound-ports", "b", kinds.PORTS_OR_ALL, (), "inbound ports to capture: *, a list, or empty for none"
+    )
+    inbound_exclude_ports: "tuple[int, ...]" = _IN(
+        "istio-local-exclude-ports", "d", kinds.PORTS, (), "inbound ports not to capture, where all others are"
+    )
+    tproxy_mark: int = _IN(
+        "istio-inbound-tproxy-mark", "t", kinds.MARK, 1337, "TPROXY: mark of packets to be delivered to the proxy"
+    )
+    tproxy_table: int = _IN(
+        "istio-inbound-tproxy-route-table", "r", kinds.ROUTE_TABLE, 133, "TPROXY: routing table for marked packets"
+    )
+    outbound_networks: "Networks" = _OUT(
+        "istio-service-cidr", "i", kinds.NETWORKS_OR_ALL, (), "destinations to capture: *, a list, or empty for none"
+    )
+    outbound_exclude_networks: "tuple[Network, ...]" = _OUT(
+        "istio-service-exclude-cidr", "x", kinds.NETWORKS, (), "destinations not to capture"
+    )
+    outbound_ports: "tuple[int, ...]" = _OUT(
+        "istio-outbound-ports", "q", kinds.PORTS, (), "destination ports to capture whatever the address"
+    )
+    outbound_exclude_ports: "tuple[int, ...]" = _OUT(
+        "istio-local-outbound-ports-exclude", "o", kinds.PORTS, (), "destination ports not to capture, TCP and UDP"
+    )
+    owner_groups: "Owners | str" = _OUT(
+        "istio-outbound-owner-groups", "", kinds.GROUPS_OR_ALL, ALL, "groups whose traffic is captured: * or a list"
+    )
+    owner_groups_exclude: "Owners" = _OUT(
+        "istio-outbound-owner-groups-exclude",
+        "",
+        kinds.GROUPS,
+        (),
+        "groups whose traffic is not captured, where all others' is",
+    )
+    loopback: Network = _OUT(
+        "istio-outbound-ipv4-loopback-cidr",
+        "",
+        kinds.LOOPBACK,
+        Network.parse("127.0.0.1/32"),
+        "IPv4 addresses that mean the application's own container",
+    )
+    kube_virt_interfaces: "tuple[str, ...]" = _OUT(
+        "kube-virt-interfaces", "k", kinds.INTERFACES, (), "interfaces whose inbound traffic counts as outbound"
+    )
+    exclude_interfaces: "tuple[str, ...]" = _OUT(
+        "istio-exclude-interfaces", "c", kinds.INTERFACES, (), "interfaces whose traffic is not captured, in or out"
+    )
+    redirect_dns: bool = _DNS(
+        "redirect-dns", "", kinds.BOOLEAN, False, "send DNS to the agent on port 15053", also=["ISTIO_META_DNS_CAPTURE"]
+    )
+    capture_all_dns: bool = _DNS(
+        "capture-all-dns", "", kinds.BOOLEAN, False, "with --redirect-dns: not only the nameservers of resolv.conf"
+    )
+    dual_stack: bool = _DNS(
+        "dual-stack",
+        "",
+        kinds.BOOLEAN,
+        False,
+        "IPv6 rules when any address is IPv6, not only when the first is",
+        also=["ISTIO_AGENT_DUAL_STACK", "ISTIO_DUAL_STACK"],
+    )
+    drop_invalid: bool = _DNS(
+        "drop-invalid", "", kinds.BOOLEAN, False, "drop packets outside any connection's window", also=["INVALID_DROP"]
+    )
+    dry_run: bool = _RUN("dry-run", "n", kinds.BOOLEAN, False, "print what would be written, and write nothing")
+    reconcile: bool = _RUN("reconcile", "", kinds.BOOLEAN, False, "replace the rules of another configuration")
+    cleanup_only: bool = _RUN("cleanup-only", "", kinds.BOOLEAN, False, "take away all that is ours, add nothing")
+    force_apply: bool = _RUN("force-apply", "", kinds.BOOLEAN, False, "write even where nothing differs")
+    skip_rule_apply: bool = _RUN(
+        "skip-rule-apply", "", kinds.BOOLEAN, False, "write nothing (with --run-validation: only probe)"
+    )
+    run_validation: bool = _RUN(
+        "run-validation", "", kinds.BOOLEAN, False, "then send probes and see where they arrive"
+    )
+    probe_port: int = _RUN("iptables-probe-port", "", kinds.PORT, 15002, "port of the probes")
+    probe_timeout: float = _RUN("probe-timeout", "", kinds.DURATION, 5.0, "how long a probe may take")
+    backend: str = _KERNEL(
+        "backend", "", kinds.choice("auto", "iptables", "nftables", "python-iptables"), "auto", "auto is iptables"
+    )
+    native_nftables: bool = _KERNEL("native-nftables", "", kinds.BOOLEAN, False, "the same as --backend=nftables")
+    force_iptables_binary: str = _KERNEL(
+        "force-iptables-binary",
+        "",
+        kinds.choice("legacy", "nft", empty=""),
+        "",
+        "use this variant, whatever works here",
+    )
+    network_namespace: str = _KERNEL("network-namespace", "", kinds.TEXT, "", "file of the namespace to enter first")
+    cni_mode: bool = _KERNEL(
+        "cni-mode",
+        "",
+        kinds.BOOLEAN,
+        False,
+        "run from the node for a pod's namespace: no xtables lock shared with the node",
+    )
+    allow_host_network: bool = _KERNEL(
+        "allow-host-network", "", kinds.BOOLEAN, False, "run even in the node's own network namespace"
+    )
+    comments: str = _KERNEL(
+        "comments", "", kinds.choice("on", "off"), "on", "write into each rule's comment which flag made it"
+    )
+    format: str = _SHOW("format", "", kinds.choice("restore", "nft", "json", "table"), "restore", "of --dry-run")
+    log_format: str = _SHOW("log-format", "", kinds.choice("text", "json"), "text", "of the log on stderr")
+    log_level: str = _SHOW(
+        "log-level", "", kinds.choice("debug", "info", "warn", "error", "none"), "info", "least level that is logged"
+    )
+    completion: str = _SHOW(
+        "completion", "", kinds.choice("bash", empty=""), "", "print a completion script for this shell"
+    )
+    version: bool = _SHOW("version", "", kinds.BOOLEAN, False, "print the version")
+    help: bool = _SHOW("help", "h", kinds.BOOLEAN, False, "print this help")
+
+    @classmethod
+    def parse(cls, argv: "Sequence[str]", environ: "Mapping[str, str]") -> "Config":
+        """The configuration that a command line (without the program's name) and environment ask for.
+
+        Raises ConfigError that names every fault there is, not only the first.
+        """
+        from init.argv import scan
+
+        given, faults = scan(argv)
+        values: dict[str, Any] = {}
+        for name, spec in SETTINGS.items():
+            where, text = given.get(name) or next(
+                ((f"variable {v}", environ[v]) for v in reversed(spec.variables) if v in environ), (None, "")
+            )
+            if where is None:
+                continue
+            try:
+                values[name] = spec.kind.parse(text)
+            except ValueError as e:
+                faults.append(
+                    f"{where}: {text!r} is not allowed{f': {e}' if str(e) else ''}; allowed is {spec.kind.allowed}"
+                )
+        config = cls(**values)
+        faults.extend(config._contradictions())
+        if faults and not (config.help or config.version):
+            raise ConfigError(tuple(faults))
+        return config
+
+    def _contradictions(self) -> "Iterator[str]":
+        if self.owner_groups != ALL and len(self.owner_groups) > MAX_OWNER_GROUPS:
+            yield (
+                f"--istio-outbound-owner-groups (ISTIO_OUTBOUND_OWNER_GROUPS): {len(self.owner_groups)} groups; "
+                f"allowed are {MAX_OWNER_GROUPS}, or * with ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE"
+            )
+        if self.native_nftables and self.backend not in ("auto", "nftables"):
+            yield f"--native-nftables and --backend={self.backend} contradict each other"
+        if self.force_iptables_binary and self.effective_backend == "nftables":
+            yield f"--force-iptables-binary={self.force_iptables_binary} means nothing to native nftables"
+        if self.force_iptables_binary == "nft" and self.backend == "python-iptables":
+            yield "--force-iptables-binary=nft: python-iptables writes legacy tables alone; give one of them"
+
+    @property
+    def effective_backend(self) -> str:
+        """iptables, nftables or python-iptables."""
+        if self.native_nftables:
+            return "nftables"
+        return "iptables" if self.backend == "auto" else self.backend
+
+    def to_argv(self) -> "list[str]":
+        """The shortest command line that parses to this configuration (in an empty environment)."""
+        argv: list[str] = []
+        for name, spec in SETTINGS.items():
+            value = getattr(self, name)
+            if value == spec.default:
+                continue
+            if spec.kind.boolean:
+                argv.append(f"--{spec.flag}")
+            elif spec.short:
+                argv += [f"-{spec.short}", spec.kind.show(value)]
+            else:
+                argv.append(f"--{spec.flag}={spec.kind.show(value)}")
+        return argv
+
+
+SETTINGS: "dict[str, Setting]" = {name: Config.__dict__[name] for name in Config._fields}
