@@ -1,0 +1,102 @@
+"""All that can go wrong, and the exit code that each kind ends the command line with.
+
+    PyinjectError                   1
+    ├── UsageError                  2   a flag that does not fit another, or a file that cannot be read or written
+    ├── SettingsError               3   values, mesh or injection configuration that cannot be taken
+    │   └── TemplateError           3   a template that does not compile
+    ├── InputError                  4   a document that is no YAML, or no workload where one is needed
+    │   └── ReviewError             4   a request that is no AdmissionReview v1 of a pod
+    ├── InjectionError              5   a pod that is refused
+    │   ├── AnnotationError         5   … for the value of an annotation or a label
+    │   ├── PodError                5   … for a field that has not the type the Kubernetes API gives it
+    │   └── RenderError             5   … for a template that fails on it
+    ├── CertificateError            6   a certificate or key that cannot be served with
+    └── NotReadyError               7   the server does not answer a call to itself
+"""
+
+from __future__ import annotations
+
+
+class PyinjectError(Exception):
+    """The root: one message for a person, which names the setting or field, its value, and what is allowed."""
+
+    exit_code = 1
+
+
+class UsageError(PyinjectError):
+    """A flag that does not fit, or a file that cannot be read or written."""
+
+    exit_code = 2
+
+
+class SettingsError(PyinjectError):
+    """Settings that cannot be taken; those in force before stay so."""
+
+    exit_code = 3
+
+
+class TemplateError(SettingsError):
+    """A template that does not compile; says which, and in which line."""
+
+    def __init__(self, template: str, line: int, message: str) -> None:
+        super().__init__(f"template {template}, line {line}: {message}")
+
+
+class InputError(PyinjectError):
+    """A document that cannot be read."""
+
+    exit_code = 4
+
+
+class ReviewError(InputError):
+    """What is no AdmissionReview v1 of a pod. `uid` is the request's where it could be read, else empty."""
+
+    def __init__(self, message: str, uid: str = "") -> None:
+        super().__init__(message)
+        self.uid = uid
+
+
+class InjectionError(PyinjectError):
+    """A pod that is refused; the message goes to who creates it."""
+
+    exit_code = 5
+
+
+class AnnotationError(InjectionError):
+    """The value of an annotation (or, with `kind`, of a label) is not among those `allowed` (a description)."""
+
+    def __init__(self, name: str, value: object, allowed: str, kind: str = "annotation") -> None:
+        super().__init__(f"{kind} {name}: {_shortened(value)} is not {allowed}")
+        self.name = name
+
+
+class PodError(InjectionError):
+    """A field of the pod is not of the type that the Kubernetes API gives it; `path` is written as kubectl explain does."""
+
+    def __init__(self, path: str, value: object, expected: str) -> None:
+        super().__init__(f"{path}: {_shortened(value)} is not {expected}")
+        self.path = path
+
+
+class RenderError(InjectionError):
+    """A template, or a patch laid over one, failed on this pod."""
+
+    def __init__(self, template: str, line: int, message: str) -> None:
+        super().__init__(f"template {template}{f', line {line}' if line else ''}: {message}")
+
+
+class CertificateError(PyinjectError):
+    """A certificate or key that cannot be served with."""
+
+    exit_code = 6
+
+
+class NotReadyError(PyinjectError):
+    """The server does not answer a call to itself."""
+
+    exit_code = 7
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}…"
