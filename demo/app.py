@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import socketserver
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "sample-app"
 
-    def do_GET(self) -> None:  # noqa: N802 (http.server's name)
+    def do_GET(self) -> None:
         """Any GET."""
         answer = {
             "client": self.client_address[0],
@@ -47,6 +48,10 @@ class Server(ThreadingHTTPServer):
     def __init__(self, host: str, port: int) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
+
+    def server_bind(self) -> None:
+        """Binds without asking DNS for the host's name, as http.server would."""
+        socketserver.TCPServer.server_bind(self)
 
 
 def main(netns: str, uid: str, host: str, *ports: str) -> None:

@@ -1,10 +1,11 @@
 """Enters a network namespace and takes a uid, as a container's process does before its program starts.
 
-Run as a program it then becomes another one: `python enter.py NETNS UID PROGRAM [ARG…]`. The program is opened before the
-uid changes, so that it may lie where only root can look.
+Run as a program it then becomes another one: `python enter.py NETNS UID PROGRAM [ARG…]`. The program is opened before
+the uid changes, so that it may lie where only root can look.
 """
 
 import ctypes
+import encodings.idna  # noqa: F401  (socket loads it when first used, too late for a Python that only root can read)
 import os
 import sys
 from pathlib import Path

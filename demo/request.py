@@ -1,4 +1,7 @@
-"""One HTTP request from a namespace and a uid: `python -m demo.request NETNS UID URL [NAME:VALUE…]` prints an Answer as JSON."""
+"""One HTTP request from a namespace and a uid.
+
+`python -m demo.request NETNS UID URL [NAME:VALUE…]` prints an Answer as JSON.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `status` 0 and an `error` when no HTTP did. `passed` are the sidecars that the response went through."""
+    """What came back; `status` is 0, with an `error`, when no HTTP did."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -46,7 +49,7 @@ def request(netns: str, uid: int, url: str, headers: dict[str, str] | None = Non
 def ask(url: str, headers: dict[str, str]) -> Answer:
     """The request itself, from where this process is."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=TIMEOUT)
     try:
         connection.request("GET", parts.path or "/", headers=headers)
         response = connection.getresponse()

