@@ -1,0 +1,125 @@
+"""`pyinject serve`: the admission webhook."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from webhook.errors import UsageError
+
+if TYPE_CHECKING:
+    from webhook.kube import Kubernetes
+    from webhook.sources import Source
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="answer a cluster's admission requests",
+        description="Answer AdmissionReviews at https://ADDRESS:PORT/inject. Files are read again when they change; "
+        "what cannot be used is refused with a message, and what was in force stays.",
+    )
+    parser.set_defaults(run=run)
+
+    network = parser.add_argument_group("network")
+    network.add_argument("--address", default="::", help="where to listen (default: every address)")
+    network.add_argument("--port", type=int, default=9443, help="for HTTPS (default %(default)s; 0: any free one)")
+    network.add_argument(
+        "--metrics-port", type=int, default=9090, help="for http …/metrics (default %(default)s; 0: none)"
+    )
+    network.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes that answer (default: one for each CPU)"
+    )
+    network.add_argument(
+        "--shutdown-delay",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="go on serving so long after SIGTERM, until no API server sends requests here any more (default 0)",
+    )
+
+    settings = parser.add_argument_group("settings", "Istio's; without a file, this project's own defaults")
+    settings.add_argument("--valuesFile", type=Path, metavar="FILE", help="values, as in istio-sidecar-injector")
+    settings.add_argument("--meshConfigFile", type=Path, metavar="FILE", help="mesh configuration, as in istio")
+    settings.add_argument("--injectConfigFile", type=Path, metavar="FILE", help="policy, selectors, templates")
+    settings.add_argument("--revision", default="", help="the revision that pods are told they were injected by")
+    settings.add_argument(
+        "--native-sidecars", choices=["auto", "true", "false"], default="auto", help="auto: as nodes can"
+    )
+
+    tls = parser.add_argument_group("TLS", "a certificate from files, or one of an authority that is made here")
+    tls.add_argument("--tls-cert-file", type=Path, metavar="FILE", help="certificate and chain, PEM")
+    tls.add_argument("--tls-key-file", type=Path, metavar="FILE", help="its private key, PEM")
+    tls.add_argument("--ca-secret", metavar="NAME", help="the Secret, already there, where replicas share an authority")
+    tls.add_argument("--webhook-configuration", metavar="NAME", help="whose caBundle to write, with --ca-secret")
+    tls.add_argument("--service", metavar="NAME", help="the Service that API servers call: the certificate's DNS name")
+    tls.add_argument("--namespace", metavar="NAME", help="of the Service and the Secret")
+
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="follow the cluster's namespaces and nodes (service account or KUBECONFIG)",
+    )
+    parser.add_argument(
+        "--log-format", choices=["auto", "json", "text"], default="auto", help="auto: text on a terminal"
+    )
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    from webhook import logs
+    from webhook.serve import ServeConfig, Supervisor
+
+    if args.workers < 1:
+        raise UsageError(f"--workers {args.workers}: at least 1 is needed")
+    logs.configure(args.log_format, args.log_level)
+    config = ServeConfig(
+        address=args.address,
+        port=args.port,
+        metrics_port=args.metrics_port,
+        workers=args.workers,
+        shutdown_delay=args.shutdown_delay,
+        revision=args.revision,
+        native_sidecars={"auto": None, "true": True, "false": False}[args.native_sidecars],
+        log_format=args.log_format,
+        log_level=args.log_level,
+    )
+    Supervisor(config, _sources(args)).run()
+    return 0
+
+
+def _sources(args: argparse.Namespace) -> list[Source]:
+    """Where settings, certificate and the cluster's state come from. Raises UsageError for flags that do not fit."""
+    from webhook import sources
+    from webhook.handover import CONFIG, MESH, VALUES
+
+    paths = {VALUES: args.valuesFile, MESH: args.meshConfigFile, CONFIG: args.injectConfigFile}
+    found = [sources.settings_files({name: path for name, path in paths.items() if path}, args.revision)]
+
+    kubernetes = None
+    if args.ca_secret or args.cluster:
+        from webhook.kube import Kubernetes
+
+        kubernetes = Kubernetes()
+    found.append(_certificate(args, kubernetes))
+    if args.cluster and kubernetes:
+        found += [sources.namespaces(kubernetes), sources.nodes(kubernetes)]
+    return found
+
+
+def _certificate(args: argparse.Namespace, kubernetes: Kubernetes | None) -> Source:
+    from webhook import sources, tls
+
+    names = tls.service_names(args.service, args.namespace) if args.service and args.namespace else ()
+    if args.tls_cert_file and args.tls_key_file and not args.ca_secret:
+        return sources.certificate_files(args.tls_cert_file, args.tls_key_file, names[0] if names else None)
+    if kubernetes and args.ca_secret and names and args.webhook_configuration and not args.tls_cert_file:
+        return sources.own_certificate(kubernetes, args.namespace, args.ca_secret, args.webhook_configuration, names)
+    raise UsageError(
+        "a certificate is needed: either --tls-cert-file and --tls-key-file, "
+        "or --ca-secret with --webhook-configuration, --service and --namespace"
+    )

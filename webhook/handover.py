@@ -1,0 +1,40 @@
+"""What the supervisor hands a worker: its configuration, and the names of the files in the directory they share.
+
+The names are those that the files have in Secrets of type kubernetes.io/tls and in Istio's ConfigMaps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final, Self
+
+import orjson
+
+CERTIFICATE, KEY = "tls.crt", "tls.key"
+VALUES, MESH, CONFIG = "values", "mesh", "config"
+NAMESPACES, NODES = "namespaces.json", "nodes.json"
+METRICS_DIRECTORY: Final = "metrics"
+
+# How long a worker that is told to end may take for the requests it has.
+DRAIN_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What does not change while a worker runs. `native_sidecars` of None: as the nodes are."""
+
+    directory: str
+    socket_fd: int
+    revision: str
+    native_sidecars: bool | None
+    log_format: str
+    log_level: str
+
+    def encode(self) -> str:
+        """As the worker's one argument."""
+        return orjson.dumps(asdict(self)).decode()
+
+    @classmethod
+    def decode(cls, argument: str) -> Self:
+        """The other way."""
+        return cls(**orjson.loads(argument))

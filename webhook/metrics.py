@@ -1,0 +1,94 @@
+"""Prometheus metrics: counted in each worker, added up and served by the supervisor on :9090/metrics.
+
+Workers count into memory-mapped files in a directory that the supervisor names in PROMETHEUS_MULTIPROC_DIR
+(prometheus-client's multiprocess mode): no lock, no system call, and a worker that dies takes no count with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from webhook import __version__
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+# A pod takes some 0.2 ms; an API server gives up after its timeoutSeconds (10 by default, 30 at most).
+_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+log = logging.getLogger(__name__)
+
+
+class ReviewMetrics:
+    """What a worker counts: one counter for every review, whatever came of it, and its time."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self._reviews = Counter(
+            "pyinject_reviews",
+            "Admission reviews by result (injected, skipped, refused, malformed, failed) and reason",
+            ["result", "reason"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "pyinject_review_seconds",
+            "Time from the request's last byte to the answer",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._known: dict[tuple[str, str], Counter] = {}
+
+    def count(self, result: str, reason: str, seconds: float) -> None:
+        """Count one review."""
+        counter = self._known.get((result, reason))
+        if counter is None:
+            counter = self._known[result, reason] = self._reviews.labels(result, reason)
+        counter.inc()
+        self._seconds.observe(seconds)
+
+
+class SupervisorMetrics:
+    """What the supervisor knows: reloads, the certificate's end, its workers; and the HTTP server for all of it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._reloads = Counter(
+            "pyinject_reloads",
+            "Updates of settings and certificates, by what they changed and result (applied, refused)",
+            ["what", "result"],
+            registry=self.registry,
+        )
+        self._certificate_expiry = Gauge(
+            "pyinject_certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends (Unix time)",
+            registry=self.registry,
+        )
+        self._worker_restarts = Counter(
+            "pyinject_worker_restarts",
+            "Workers that ended by themselves and were started again",
+            registry=self.registry,
+        )
+        Gauge("pyinject_build_info", "Always 1", ["version"], registry=self.registry).labels(__version__).set(1)
+
+    def reloaded(self, what: str, *, applied: bool) -> None:
+        """Count an update of `what` (settings, certificate, cluster) that was put in force or refused."""
+        self._reloads.labels(what, "applied" if applied else "refused").inc()
+
+    def certificate_expires(self, timestamp: float) -> None:
+        """Tell when the certificate in force ends."""
+        self._certificate_expiry.set(timestamp)
+
+    def worker_restarted(self) -> None:
+        """Count a worker that ended unasked."""
+        self._worker_restarts.inc()
+
+    def serve(self, host: str, port: int, workers_directory: Path) -> tuple[WSGIServer, threading.Thread]:
+        """Serve the supervisor's and the workers' metrics at http://host:port/metrics, from a thread."""
+        MultiProcessCollector(self.registry, path=str(workers_directory))  # type: ignore[no-untyped-call]
+        server, thread = start_http_server(port, host, self.registry)
+        return server, thread
