@@ -11,7 +11,8 @@
     │   ├── PodError                5   … for a field that has not the type the Kubernetes API gives it
     │   └── RenderError             5   … for a template that fails on it
     ├── CertificateError            6   a certificate or key that cannot be served with
-    └── NotReadyError               7   the server does not answer a call to itself
+    ├── NotReadyError               7   the server does not answer a call to itself
+    └── KubernetesError             8   the API server refuses a call, or there is none
 """
 
 from __future__ import annotations
@@ -95,6 +96,16 @@ class NotReadyError(PyinjectError):
     """The server does not answer a call to itself."""
 
     exit_code = 7
+
+
+class KubernetesError(PyinjectError):
+    """A call that the API server refuses (`status` is its HTTP status) or does not answer (0)."""
+
+    exit_code = 8
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def _shortened(value: object) -> str:
