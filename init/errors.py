@@ -31,6 +31,10 @@ class RefusedError(PyinitError):
     exit_code = 2
 
 
+class UnsupportedError(RefusedError):
+    """The kernel or a binary lacks what this backend needs; another backend may work."""
+
+
 class RollbackError(RefusedError):
     """A change failed, and so did taking back what had been done before it."""
 

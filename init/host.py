@@ -1,11 +1,23 @@
-"""What is there: the facts about this machine that decide which rules a configuration needs."""
+"""What is there: the facts about this machine that decide which rules a configuration needs.
 
-from init.network import Network
+Read from netlink and files, without a subprocess.
+"""
+
+import os
+
+from init import netlink
+from init.errors import ConfigError, RefusedError
+from init.kinds import ALL
+from init.network import LINK_LOCAL, LOOPBACK, Network
 from init.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from init.config import Config
+
+DEFAULT_PROXY_UID = 1337
 
 
 class Host(Value):
@@ -19,8 +31,8 @@ class Host(Value):
 
     addresses: "tuple[Network, ...]" = ()
     nameservers: "tuple[Network, ...]" = ()
-    proxy_uids: "tuple[int, ...]" = (1337,)
-    proxy_gids: "tuple[int, ...]" = (1337,)
+    proxy_uids: "tuple[int, ...]" = (DEFAULT_PROXY_UID,)
+    proxy_gids: "tuple[int, ...]" = (DEFAULT_PROXY_UID,)
     owner_groups: "tuple[int, ...]" = ()
     owner_groups_exclude: "tuple[int, ...]" = ()
 
@@ -28,3 +40,111 @@ class Host(Value):
         """Families that get rules: IPv4 always; IPv6 when the first address is one, or any is with --dual-stack."""
         considered = self.addresses if config.dual_stack else self.addresses[:1]
         return (4, 6) if any(a.family == 6 for a in considered) else (4,)
+
+    @classmethod
+    def probe(cls, config: "Config", resolv_conf: str = "/etc/resolv.conf") -> "Host":
+        """Look at this network namespace. Raises ConfigError for users and groups that do not exist, RefusedError."""
+        faults: list[str] = []
+        uids = _ids("--proxy-uid", config.proxy_uids, _uid, faults) or (_user(config.envoy_user),)
+        gids = _ids("--proxy-gid", config.proxy_gids, _gid, faults) or uids
+        included = () if config.owner_groups == ALL else config.owner_groups
+        groups = _ids("ISTIO_OUTBOUND_OWNER_GROUPS", included, _gid, faults)
+        excluded = _ids("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", config.owner_groups_exclude, _gid, faults)
+        if faults:
+            raise ConfigError(tuple(faults))
+        asks = config.redirect_dns and not config.capture_all_dns
+        nameservers = _nameservers(resolv_conf) if asks else ()
+        return cls(_addresses(), nameservers, uids, gids, groups, excluded)
+
+
+def in_host_network() -> bool:
+    """Whether this is the network namespace of the machine itself.
+
+    Settings of the whole network stack, netdev_budget among them, are shown in the initial network namespace alone
+    (net_core_table in the kernel's net/core/sysctl_net_core.c). A node that is itself a container, as kind's, is known by
+    its PID 1, which is systemd and shares the namespace; that of a pod never is.
+    """
+    if os.path.exists("/proc/sys/net/core/netdev_budget"):
+        return True
+    try:
+        with open("/proc/1/comm") as file:
+            name = file.read().strip()
+        return name == "systemd" and os.readlink("/proc/1/ns/net") == os.readlink("/proc/self/ns/net")
+    except OSError:
+        return False
+
+
+def enter(namespace: str) -> None:
+    """Enter the network namespace of a file such as /var/run/netns/NAME or /proc/PID/ns/net. Raises RefusedError."""
+    try:
+        with open(namespace, "rb") as file:
+            if hasattr(os, "setns"):
+                os.setns(file.fileno(), _CLONE_NEWNET)
+            else:  # Python 3.11
+                import ctypes
+
+                if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET):
+                    error = ctypes.get_errno()
+                    raise OSError(error, os.strerror(error))
+    except OSError as e:
+        raise RefusedError(f"--network-namespace={namespace}: {e.strerror}") from e
+
+
+_CLONE_NEWNET = 0x40000000
+
+
+def _addresses() -> "tuple[Network, ...]":
+    try:
+        found = netlink.addresses()
+    except OSError as e:
+        raise RefusedError(f"cannot read the addresses of this network namespace: {e.strerror}") from e
+    local = (*LOOPBACK.values(), *LINK_LOCAL.values())
+    return tuple(a for _, a in found if not any(network.contains(a) for network in local))
+
+
+def _nameservers(path: str) -> "tuple[Network, ...]":
+    """The nameservers of resolv.conf(5); an IPv6 zone (fe80::1%eth0) does not tell servers apart in a rule."""
+    try:
+        with open(path) as file:
+            words = [line.split() for line in file]
+    except OSError as e:
+        raise RefusedError(f"--redirect-dns needs {path}: {e.strerror}; or give --capture-all-dns") from e
+    servers = []
+    for found in words:
+        if len(found) > 1 and found[0] == "nameserver":
+            try:
+                servers.append(Network.parse(found[1].partition("%")[0]))
+            except ValueError:
+                continue  # the resolver ignores it as well
+    return tuple(servers)
+
+
+def _ids(
+    setting: str, owners: "tuple[int | str, ...] | str", look_up: "Callable[[str], int]", faults: "list[str]"
+) -> "tuple[int, ...]":
+    ids = []
+    for owner in owners:
+        try:
+            ids.append(owner if isinstance(owner, int) else look_up(owner))
+        except KeyError:
+            faults.append(f"{setting}: {owner!r} does not exist here; allowed are ids, and names that do")
+    return tuple(ids)
+
+
+def _uid(name: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(name).pw_uid
+
+
+def _gid(name: str) -> int:
+    import grp
+
+    return grp.getgrnam(name).gr_gid
+
+
+def _user(name: str) -> int:
+    try:
+        return _uid(name)
+    except KeyError:
+        return DEFAULT_PROXY_UID

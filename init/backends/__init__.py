@@ -1,7 +1,7 @@
 """Ways to read and write the kernel's rules; one policy (`capture`) serves them all.
 
-A backend reads what is there of ours as the same values that `capture` makes, and turns what it read into what is wanted
-in steps that can be taken back. It decides nothing: comparing, order, drift and rollback are the caller's (`init.apply`).
+A backend reads what is there of ours as the same values that `capture` makes, and turns what it read into what is
+wanted in steps that can be taken back. It decides nothing: comparing, order, drift and rollback are `init.apply`'s.
 """
 
 from init.rules import Rule
@@ -26,12 +26,14 @@ class Current(Value):
 class Step(Value):
     """One change of the system. what: for the log. do, undo: raise RefusedError.
 
-    `undo` leaves all as it was before `do`, whether `do` was done wholly, in part, or not at all.
+    `undo` leaves all as it was before `do`, whether `do` was done wholly, in part, or not at all; also when called twice.
+    atomic: the kernel does all of it or nothing, even when the process that asks for it is killed.
     """
 
     what: str
     do: "Callable[[], None]"
     undo: "Callable[[], None]"
+    atomic: bool = True
 
 
 class Backend:
@@ -39,10 +41,16 @@ class Backend:
 
     name = ""
 
-    def read(self) -> Current:
-        """What is there of ours. Raises RefusedError when this backend does not work here."""
+    def read(self, wanted: "Sequence[Rule]") -> Current:
+        """What is there of ours. `wanted`: to know rules again that have no comment.
+
+        Raises UnsupportedError when this backend cannot work here.
+        """
         raise NotImplementedError
 
-    def write(self, rules: "Sequence[Rule]") -> "tuple[Step, ...]":
-        """The steps from what the last `read` found to these rules (none: all that is ours goes)."""
+    def write(self, rules: "Sequence[Rule]", rewrite: bool = False) -> "tuple[Step, ...]":
+        """The steps from what the last `read` found to these rules (none: all that is ours goes).
+
+        rewrite: write also what is equal.
+        """
         raise NotImplementedError

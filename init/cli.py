@@ -1,0 +1,81 @@
+"""The program: a command line and an environment in, an exit code out."""
+
+import os
+
+from init.apply import apply
+from init.capture import capture, redirects_dns
+from init.config import Config
+from init.errors import PyinitError, RefusedError
+from init.host import Host, enter, in_host_network
+from init.log import Log, leave_termination_message
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from init.rules import Ruleset
+
+
+def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
+    """Do what the command line asks; errors go to the log and to Kubernetes. Returns the exit code."""
+    log = Log()
+    try:
+        config = Config.parse(argv, environ)
+        log = Log(config.log_level, config.log_format)
+        return _run(config, log)
+    except PyinitError as e:
+        for line in str(e).splitlines():
+            log.error(line)
+        leave_termination_message({"error": type(e).__name__, "exit_code": e.exit_code, "message": str(e)})
+        return e.exit_code
+
+
+def _run(config: Config, log: Log) -> int:
+    if config.help or config.version or config.completion:
+        from init import usage
+
+        _print(usage.answer(config))
+        return 0
+    if config.network_namespace:
+        enter(config.network_namespace)
+    host = Host.probe(config)
+    ruleset = capture(config, host)
+    _tell(config, host, ruleset, log)
+    if config.dry_run:
+        from init.show import show
+
+        _print(show(config, ruleset))
+        return 0
+    if not config.skip_rule_apply:
+        if in_host_network() and not config.allow_host_network:
+            raise RefusedError(
+                "this is the network namespace of the machine itself, and its traffic would all go to a proxy; "
+                "--network-namespace=FILE enters a pod's, --allow-host-network does it here nevertheless"
+            )
+        apply(config, ruleset, log)
+    if config.run_validation and not config.cleanup_only:
+        from init.validate import validate
+
+        validate(config, host, log)
+    return 0
+
+
+def _tell(config: Config, host: Host, ruleset: "Ruleset", log: Log) -> None:
+    """Log what was found out and what follows from it."""
+    families = " and ".join(f"IPv{f}" for f in host.families(config))
+    log.info(
+        f"{families} rules, because the addresses here are "
+        f"{', '.join(a.host for a in host.addresses) or 'none'}{' (--dual-stack)' if config.dual_stack else ''}"
+    )
+    proxy = ",".join(map(str, host.proxy_uids)), ",".join(map(str, host.proxy_gids))
+    log.info(f"traffic of uid {proxy[0]} and gid {proxy[1]} is the proxy's own")
+    if config.redirect_dns and not redirects_dns(config, host):
+        log.warn("--redirect-dns has no effect: /etc/resolv.conf has no nameserver, and --capture-all-dns is not given")
+    for rule in ruleset.rules:
+        log.debug(f"{rule.table} {rule.chain}: {rule.matches} {rule.target} ({rule.why})")
+
+
+def _print(text: str) -> None:
+    data = text.encode()
+    while data:
+        data = data[os.write(1, data) :]

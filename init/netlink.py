@@ -1,0 +1,154 @@
+"""Netlink: addresses, policy routing, and the names of nf_tables chains, without a subprocess (rtnetlink(7), rtnetlink.h, fib_rules.h,
+nfnetlink.h).
+
+Every function works in the caller's network namespace and raises OSError with the kernel's reason.
+"""
+
+from _socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNSPEC, SOCK_CLOEXEC, SOCK_RAW, socket
+from _struct import calcsize, pack, unpack_from
+from os import strerror
+
+from init.network import Network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ROUTE, _NETFILTER = 0, 12  # netlink families
+_REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+_ERROR, _DONE = 2, 3
+_NEWADDR, _DELADDR, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE = 20, 21, 22, 24, 25, 26
+_NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
+_NFT_GETCHAIN = 10 << 8 | 4  # subsystem nf_tables, message NFT_MSG_GETCHAIN
+_AF = {4: AF_INET, 6: AF_INET6}
+_FAMILY = {AF_INET: 4, AF_INET6: 6}
+_HEADER = "=IHHII"  # length, type, flags, sequence, port
+_LO = 1  # index of lo in every network namespace
+_RT_SCOPE_HOST, _RTN_LOCAL, _RTPROT_BOOT, _FR_ACT_TO_TBL = 254, 2, 3, 1
+_IFA_ADDRESS, _IFA_LOCAL, _FRA_TABLE, _FRA_FWMARK, _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 2, 15, 10, 1, 4, 15
+_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME = 1, 3
+
+
+def addresses() -> "list[tuple[int, Network]]":
+    """(interface index, address) of each address, in the kernel's order: IPv4 first, then by interface."""
+    found = []
+    for data in _talk(_ROUTE, _GETADDR, _DUMP, pack("=BBBBI", AF_UNSPEC, 0, 0, 0, 0)):
+        family, _, _, _, index = unpack_from("=BBBBI", data)
+        attributes = dict(_attributes(data, 8))
+        address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+        if family in _FAMILY and address:
+            found.append((index, Network.of(_FAMILY[family], address)))
+    return found
+
+
+def add_source(address: Network) -> None:
+    """Give lo an address."""
+    _talk(_ROUTE, _NEWADDR, _ACK | _CREATE | _EXCL, _source(address))
+
+
+def delete_source(address: Network) -> None:
+    """Take an address from lo."""
+    _talk(_ROUTE, _DELADDR, _ACK, _source(address))
+
+
+def mark_rules(family: int) -> "list[tuple[int, int]]":
+    """(mark, routing table) of each policy rule that looks at the packet's mark."""
+    found = []
+    for data in _talk(_ROUTE, _GETRULE, _DUMP, pack("=12B", _AF[family], *[0] * 11)):
+        attributes = dict(_attributes(data, 12))
+        if _FRA_FWMARK in attributes and _FRA_TABLE in attributes:
+            found.append((unpack_from("=I", attributes[_FRA_FWMARK])[0], unpack_from("=I", attributes[_FRA_TABLE])[0]))
+    return found
+
+
+def add_mark_rule(family: int, mark: int, table: int) -> None:
+    """`ip rule add fwmark MARK lookup TABLE`."""
+    _talk(_ROUTE, _NEWRULE, _ACK | _CREATE | _EXCL, _mark_rule(family, mark, table))
+
+
+def delete_mark_rule(family: int, mark: int, table: int) -> None:
+    """`ip rule del fwmark MARK lookup TABLE`."""
+    _talk(_ROUTE, _DELRULE, _ACK, _mark_rule(family, mark, table))
+
+
+def local_tables(family: int) -> "set[int]":
+    """Routing tables with the route `local default dev lo`."""
+    found = set()
+    for data in _talk(_ROUTE, _GETROUTE, _DUMP, pack("=8BI", _AF[family], *[0] * 7, 0)):
+        length, route_type = data[1], data[7]
+        attributes = dict(_attributes(data, 12))
+        interface = attributes.get(_RTA_OIF) == pack("=I", _LO)
+        if length == 0 and route_type == _RTN_LOCAL and interface and _RTA_TABLE in attributes:
+            found.add(unpack_from("=I", attributes[_RTA_TABLE])[0])
+    return found
+
+
+def add_local_route(family: int, table: int) -> None:
+    """`ip route add local default dev lo table TABLE`."""
+    _talk(_ROUTE, _NEWROUTE, _ACK | _CREATE | _EXCL, _local_route(family, table))
+
+
+def delete_local_route(family: int, table: int) -> None:
+    """`ip route del local default dev lo table TABLE`."""
+    _talk(_ROUTE, _DELROUTE, _ACK, _local_route(family, table))
+
+
+def nft_chains() -> "set[tuple[int, str, str]]":
+    """(family, table, chain) of the nf_tables chains in tables of the families ip and ip6, iptables-nft's among them."""
+    found = set()
+    for data in _talk(_NETFILTER, _NFT_GETCHAIN, _DUMP, pack("=BBH", AF_UNSPEC, 0, 0)):
+        attributes = dict(_attributes(data, 4))
+        if data[0] in _FAMILY:
+            table, chain = (attributes[a].rstrip(b"\0").decode() for a in (_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME))
+            found.add((_FAMILY[data[0]], table, chain))
+    return found
+
+
+def _source(address: Network) -> bytes:
+    header = pack("=BBBBI", _AF[address.family], address.length, 0, _RT_SCOPE_HOST, _LO)
+    return header + _attribute(_IFA_LOCAL, address.packed) + _attribute(_IFA_ADDRESS, address.packed)
+
+
+def _mark_rule(family: int, mark: int, table: int) -> bytes:
+    header = pack("=12B", _AF[family], 0, 0, 0, table if table < 256 else 0, 0, 0, _FR_ACT_TO_TBL, *[0] * 4)
+    return header + _attribute(_FRA_FWMARK, pack("=I", mark)) + _attribute(_FRA_TABLE, pack("=I", table))
+
+
+def _local_route(family: int, table: int) -> bytes:
+    short_table = table if table < 256 else 0
+    header = pack("=8BI", _AF[family], 0, 0, 0, short_table, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, 0)
+    return header + _attribute(_RTA_OIF, pack("=I", _LO)) + _attribute(_RTA_TABLE, pack("=I", table))
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _attributes(data: bytes, offset: int) -> "Iterator[tuple[int, bytes]]":
+    while offset + 4 <= len(data):
+        length, kind = unpack_from("=HH", data, offset)
+        yield kind & 0x3FFF, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _talk(family: int, message: int, flags: int, payload: bytes) -> "list[bytes]":
+    """Send one request; return the payloads of the answer's messages. Raises OSError."""
+    size = calcsize(_HEADER)
+    answers: list[bytes] = []
+    with_header = pack(_HEADER, size + len(payload), message, _REQUEST | flags, 1, 0) + payload
+    link = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family)
+    try:
+        link.sendto(with_header, (0, 0))
+        while True:
+            data = link.recv(1 << 16)
+            while len(data) >= size:
+                length, kind, _, _, _ = unpack_from(_HEADER, data)
+                body, data = data[size:length], data[(length + 3) & ~3 :]
+                if kind in (_ERROR, _DONE):
+                    error = -unpack_from("=i", body)[0] if len(body) >= 4 else 0
+                    if error:
+                        raise OSError(error, strerror(error))
+                    return answers
+                answers.append(body)
+    finally:
+        link.close()

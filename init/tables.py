@@ -1,0 +1,111 @@
+"""A family's tables as text, and the iptables-restore script that turns one state into another.
+
+    Tables: {table: {chain: (line…)}}, each line as iptables-save prints it behind `-A CHAIN `
+
+Applying, reconciling, cleaning up and rolling back are all the same thing: `Ours.script(before, after)`.
+"""
+
+from init import iptables_text
+from init.rules import CHAINS, TABLES, Rule
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Tables = dict[str, dict[str, tuple[str, ...]]]
+
+
+def read(listing: str) -> "Tables":
+    """The tables of an iptables-save listing."""
+    tables: dict[str, dict[str, list[str]]] = {}
+    chains: dict[str, list[str]] = {}
+    for line in listing.splitlines():
+        if line[:1] == "*":
+            chains = tables.setdefault(line[1:].strip(), {})
+        elif line[:1] == ":":
+            chains.setdefault(line[1:].split()[0], [])
+        elif line[:3] == "-A ":
+            _, chain, *rest = line.split(" ", 2)
+            chains.setdefault(chain, []).append(rest[0] if rest else "")
+    return {table: {chain: tuple(lines) for chain, lines in found.items()} for table, found in tables.items()}
+
+
+class Ours:
+    """Tells the rules of ours in a family's tables from those of others.
+
+    A chain of ours is ours as a whole. In the kernel's own chains ours have a comment of pyinit's or jump to a chain of
+    ours; or they are equal to a wanted rule: so those of istio-iptables and of --comments=off are known again.
+    """
+
+    def __init__(self, family: int, wanted: "Sequence[Rule]") -> None:
+        self.family = family
+        self._wanted = {r for r in wanted if r.built_in}
+
+    def __call__(self, table: str, chain: str, line: str) -> bool:
+        if chain in CHAINS or iptables_text.comment(line).startswith(iptables_text.COMMENT):
+            return True
+        words = iptables_text.words(line)
+        if "-j" in words[:-1] and words[words.index("-j") + 1] in CHAINS:
+            return True
+        return iptables_text.parse(self.family, table, chain, line) in self._wanted
+
+    def rules(self, tables: "Tables") -> "list[Rule]":
+        """What the tables hold of ours, as values."""
+        return [
+            iptables_text.parse(self.family, table, chain, line)
+            for table in TABLES
+            for chain, lines in tables.get(table, {}).items()
+            for line in lines
+            if self(table, chain, line)
+        ]
+
+    def replaced(self, before: "Tables", rules: "Sequence[Rule]", comments: bool) -> "Tables":
+        """The tables with these rules in the place of those that are ours."""
+        after: dict[str, dict[str, tuple[str, ...]]] = {}
+        for table in TABLES:
+            mine = [r for r in rules if r.table == table]
+            chains = {c: self._foreign(table, c, ls) for c, ls in before.get(table, {}).items() if c not in CHAINS}
+            for rule in mine:
+                chains.setdefault(rule.chain, ())
+                if rule.target.kind == "JUMP":
+                    chains.setdefault(str(rule.target.value), ())
+            for chain, foreign in chains.items():
+                first = tuple(iptables_text.spec(r, comments) for r in mine if r.chain == chain and r.first)
+                last = tuple(iptables_text.spec(r, comments) for r in mine if r.chain == chain and not r.first)
+                chains[chain] = first + foreign + last
+            after[table] = chains
+        return after
+
+    def _foreign(self, table: str, chain: str, lines: "tuple[str, ...]") -> "tuple[str, ...]":
+        return tuple(line for line in lines if not self(table, chain, line))
+
+    def script(self, before: "Tables", after: "Tables", rewrite: bool = False) -> str:
+        """What iptables-restore --noflush must read to turn one state into the other; empty when they are equal.
+
+        Rules of others are never written: both states must hold the same ones, in the same order.
+        rewrite: write ours also where they are equal.
+        """
+        parts = []
+        for table in TABLES:
+            edits = self._edits(table, before.get(table, {}), after.get(table, {}), rewrite)
+            if edits:
+                parts += [f"*{table}", *edits, "COMMIT"]
+        return "\n".join([*parts, ""])
+
+    def _edits(
+        self, table: str, before: "dict[str, tuple[str, ...]]", after: "dict[str, tuple[str, ...]]", rewrite: bool
+    ) -> "list[str]":
+        make, take, fill, link = [], [], [], []
+        for chain in {**before, **after}:
+            old, new = before.get(chain), after.get(chain)
+            if old == new and not rewrite:
+                continue
+            if chain not in CHAINS:
+                take += [f"-D {chain} {line}" for line in old or () if self(table, chain, line)]
+                places = enumerate(new or (), 1)
+                link += [f"-I {chain} {place} {line}" for place, line in places if self(table, chain, line)]
+            elif new is not None:
+                make.append(f":{chain} - [0:0]")  # a chain that exists is emptied by this
+                fill += [f"-A {chain} {line}" for line in new]
+        gone = [chain for chain in before if chain in CHAINS and chain not in after]
+        return [*make, *take, *(f"-F {c}" for c in gone), *(f"-X {c}" for c in gone), *fill, *link]
