@@ -26,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
         """Any GET."""
         answer = {
             "client": self.client_address[0],
-            "port": self.server.server_address[1],
+            "port": self.connection.getsockname()[1],
             "path": self.path,
             "headers": [list(header) for header in self.headers.items()],
         }

@@ -1,0 +1,85 @@
+"""The two readers of a story: a person at a terminal, and a program that wants JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich import box
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table as RichTable
+from rich.text import Text as RichText
+
+from demo.story import Claim, Row, Shown, Step, Story, Teller, Text
+
+INDENT = (0, 0, 0, 3)
+PLAIN_WIDTH = 120
+
+
+class Terminal(Teller):
+    """Tells the story as it happens; without colours, and as wide as a page, where the output is no terminal."""
+
+    def __init__(self, out: TextIO) -> None:
+        width = None if out.isatty() else PLAIN_WIDTH
+        self._console = Console(file=out, width=width, highlight=False, soft_wrap=False)
+
+    def step(self, number: int, step: Step) -> None:
+        """A heading, and a sentence on what happens."""
+        title = RichText.assemble((f" {number} ", "bold reverse"), " ", (step.title, "bold"))
+        self._console.print("", Rule(title, align="left", style="dim"), Padding(step.about, INDENT), "")
+
+    def show(self, shown: Shown) -> None:
+        """A table, or lines verbatim."""
+        title = RichText(shown.title, style="dim")
+        body = _lines(shown) if isinstance(shown, Text) else _table(shown.columns, shown.rows)
+        self._console.print(Padding(Group(title, body), INDENT), "")
+
+    def claim(self, claim: Claim) -> None:
+        """A tick or a cross, and what was seen."""
+        mark = ("✔ ", "bold green") if claim.holds else ("✘ ", "bold red")
+        line = RichText.assemble(mark, (claim.text, "" if claim.holds else "bold red"))
+        self._console.print(Padding(line, INDENT))
+        self._console.print(Padding(RichText(claim.evidence, style="dim"), (0, 0, 0, 5)))
+
+    def end(self, story: Story) -> None:
+        """How it went."""
+        claims = sum(len(step.claims) for step in story.steps)
+        broken = len(story.broken)
+        self._console.print("", Rule(style="dim"))
+        verdict = f"{broken} of {claims} claims do not hold." if broken else f"All {claims} claims hold."
+        self._console.print(
+            Padding(
+                RichText.assemble(
+                    (verdict, "bold red" if broken else "bold green"),
+                    f" It took {story.seconds:.1f} s; namespaces, rules and processes are gone again.",
+                ),
+                INDENT,
+            )
+        )
+
+
+class Json(Teller):
+    """Prints the whole story at its end."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def end(self, story: Story) -> None:
+        """One object."""
+        print(json.dumps(story.data(), indent=2), file=self._out)
+
+
+def _lines(shown: Text) -> Padding:
+    return Padding(RichText("\n".join(shown.lines), style="cyan"), INDENT)
+
+
+def _table(columns: Row, rows: Sequence[Row]) -> RichTable:
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in ("packets",) else "left")
+    for row in rows:
+        table.add_row(*(RichText(cell) for cell in row))
+    return table
