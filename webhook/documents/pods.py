@@ -1,0 +1,95 @@
+"""Where the pods of a document are, found by shape: a pod itself, and each pod template of whatever kind.
+
+A pod template (core/v1 PodTemplateSpec) is an object under a key `template` (or one that ends so, as podTemplate)
+whose `spec` has `containers`. So Deployments, CronJobs and Knative Services are found, and custom resources with any number of
+templates as well. Objects in a List are looked at one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One pod in a document: the object it belongs to, and the paths of both from the document's root.
+
+    owner   the object with apiVersion, kind and metadata: the Deployment; the pod itself where nothing is around it
+    """
+
+    owner: Mapping[str, Any]
+    owner_path: Path
+    path: Path
+
+    def __str__(self) -> str:
+        """kind/name of the owner, as kubectl writes it; the path of the template where the owner has it elsewhere."""
+        metadata = self.owner.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
+        name = metadata.get("name") or f"{metadata.get('generateName', '')}…"
+        namespace = f" -n {metadata['namespace']}" if metadata.get("namespace") else ""
+        return f"{self.owner.get('kind', 'object')}/{name}{namespace}"
+
+
+def objects(value: Any, path: Path = ()) -> Iterator[tuple[Mapping[str, Any], Path]]:
+    """The Kubernetes objects of a document: itself, or the items of a List, and their paths."""
+    if not isinstance(value, dict):
+        return
+    items = value.get("items")
+    if isinstance(items, list) and str(value.get("kind", "")).endswith("List"):
+        for index, item in enumerate(items):
+            yield from objects(item, (*path, "items", index))
+    else:
+        yield value, path
+
+
+def find(value: Any) -> Iterator[Place]:
+    """The pods of a document, in its order."""
+    for owner, path in objects(value):
+        yield from find_in(owner, path)
+
+
+def find_in(owner: Mapping[str, Any], path: Path = ()) -> Iterator[Place]:
+    """The pods of one object."""
+    if owner.get("kind") == "Pod" and isinstance(owner.get("spec"), dict):
+        yield Place(owner, path, path)
+    elif not str(owner.get("kind", "")).endswith("Policy"):  # of Kyverno and others: patterns of pods, not pods
+        for found in _templates(owner, path):
+            yield Place(owner, path, found)
+
+
+def _templates(value: Any, path: Path) -> Iterator[Path]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key.lower().endswith("template") and _is_pod_template(item):
+                yield (*path, key)
+            elif isinstance(item, (dict, list)):
+                yield from _templates(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, (dict, list)):
+                yield from _templates(item, (*path, index))
+
+
+def _is_pod_template(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("spec"), dict) and "containers" in value["spec"]
+
+
+def at(value: Any, path: Path) -> Any:
+    """What is at `path`."""
+    for step in path:
+        value = value[step]
+    return value
+
+
+def replaced(value: Any, path: Path, new: Any) -> Any:
+    """`value` with `new` at `path`; all that lies beside the path is shared."""
+    if not path:
+        return new
+    step, rest = path[0], path[1:]
+    copy = value.copy()
+    copy[step] = replaced(value[step], rest, new)
+    return copy
