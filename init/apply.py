@@ -59,10 +59,12 @@ def _apply(config: "Config", wanted: Ruleset, backend: "Backend", log: "Log") ->
     if config.cleanup_only:
         marks.add(config.tproxy_mark)
         wanted = Ruleset()
-    elif not config.reconcile and not config.force_apply:
+    elif not config.replaces:
         refuse_drift(current, wanted.rules, backend.name)
     before, after = routing.steps(wanted.routing, marks, config.cleanup_only)
-    rules = backend.write(wanted.rules, rewrite=config.force_apply) if _differs(current, wanted.rules, config) else ()
+    rules = backend.write(wanted.rules) if config.force_apply or _differs(current, wanted.rules) else ()
+    if config.keeps_old:
+        _tell_what_stays(current, wanted.rules, log)
     steps = (*before, *rules, *after)
     if not steps:
         log.info("nothing of ours is there" if config.cleanup_only else "all is there already", backend=backend.name)
@@ -71,8 +73,16 @@ def _apply(config: "Config", wanted: Ruleset, backend: "Backend", log: "Log") ->
     log.info("cleaned up" if config.cleanup_only else "done", backend=backend.name, rules=len(wanted.rules))
 
 
-def _differs(current: Current, wanted: "Sequence[Rule]", config: "Config") -> bool:
-    return config.force_apply or _by_chain(current.rules, current.chains) != _by_chain(wanted, _chains(wanted))
+def _differs(current: Current, wanted: "Sequence[Rule]") -> bool:
+    return _by_chain(current.rules, current.chains) != _by_chain(wanted, _chains(wanted))
+
+
+def _tell_what_stays(current: Current, wanted: "Sequence[Rule]", log: "Log") -> None:
+    for rule in current.rules:
+        if rule.built_in and rule not in wanted:
+            log.warn(
+                f"a rule of another configuration stays, --prune takes it away: {rule.table} {rule.chain} {spec(rule)}"
+            )
 
 
 def refuse_drift(current: Current, wanted: "Sequence[Rule]", where: str) -> None:

@@ -146,6 +146,9 @@ class Config(Value):
     )
     dry_run: bool = _RUN("dry-run", "n", kinds.BOOLEAN, False, "print what would be written, and write nothing")
     reconcile: bool = _RUN("reconcile", "", kinds.BOOLEAN, False, "replace the rules of another configuration")
+    prune: bool = _RUN(
+        "prune", "", kinds.BOOLEAN, False, "with --reconcile: take away also what only the other configuration had"
+    )
     cleanup_only: bool = _RUN("cleanup-only", "", kinds.BOOLEAN, False, "take away all that is ours, add nothing")
     force_apply: bool = _RUN("force-apply", "", kinds.BOOLEAN, False, "write even where nothing differs")
     skip_rule_apply: bool = _RUN(
@@ -239,6 +242,16 @@ class Config(Value):
         if self.native_nftables:
             return "nftables"
         return "iptables" if self.backend == "auto" else self.backend
+
+    @property
+    def replaces(self) -> bool:
+        """Whether rules of another configuration are replaced; else they are refused."""
+        return self.reconcile or self.force_apply
+
+    @property
+    def keeps_old(self) -> bool:
+        """Whether rules and chains stay that only the other configuration had, as they do with istio-iptables."""
+        return self.replaces and not self.prune and not self.cleanup_only
 
     def to_argv(self) -> "list[str]":
         """The shortest command line that parses to this configuration (in an empty environment)."""

@@ -47,9 +47,12 @@ class Host(Value):
         faults: list[str] = []
         uids = _ids("--proxy-uid", config.proxy_uids, _uid, faults) or (_user(config.envoy_user),)
         gids = _ids("--proxy-gid", config.proxy_gids, _gid, faults) or uids
-        included = () if config.owner_groups == ALL else config.owner_groups
-        groups = _ids("ISTIO_OUTBOUND_OWNER_GROUPS", included, _gid, faults)
-        excluded = _ids("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", config.owner_groups_exclude, _gid, faults)
+        if config.owner_groups == ALL:
+            groups = ()
+            excluded = _ids("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", config.owner_groups_exclude, _gid, faults)
+        else:
+            groups = _ids("ISTIO_OUTBOUND_OWNER_GROUPS", config.owner_groups, _gid, faults)
+            excluded = ()
         if faults:
             raise ConfigError(tuple(faults))
         asks = config.redirect_dns and not config.capture_all_dns

@@ -1,18 +1,18 @@
 """Rules as nft text, and nft's listing as rules again. Pure.
 
-What iptables keeps in its tables raw, mangle and nat stands here in tables of our own, one a family, with the names that
-Istio's users know:
+What iptables keeps in its tables raw, mangle and nat stands here in tables of our own, one a family, with the names
+that Istio's users know:
 
     table ip istio-proxy-nat           of IPv6: table ip6 istio-proxy-nat
       chain prerouting { type nat hook prerouting priority -100 … }      the kernel's PREROUTING
       chain istio-inbound                                                our ISTIO_INBOUND
 
-A family's rules stand in the family's own table, so none needs to ask for the packet's family, and what captures IPv4 never
-meets an IPv6 packet. Syntax: nft(8).
+A family's rules stand in the family's own table, so none needs to ask for the packet's family, and what captures IPv4
+never meets an IPv6 packet. Syntax: nft(8).
 """
 
 from init.network import Network
-from init.rules import TABLES, Match, Rule, Target
+from init.rules import CHAINS, TABLES, Match, Rule, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _FAMILY_OF = {name: family for family, name in FAMILIES.items()}
 _PREFIX = "istio-proxy-"
 MAX_COMMENT = 128  # NFTNL_UDATA_COMMENT_MAXLEN
 
-# The hooks where iptables has its chains, at iptables' priorities, so that a packet meets other tables in the same order.
+# The hooks of iptables' chains, at iptables' priorities, so that a packet meets them and others' tables in one order.
 _HOOKS = {
     ("raw", "PREROUTING"): ("filter", -300),
     ("raw", "OUTPUT"): ("filter", -300),
@@ -55,15 +55,18 @@ def table_name(family: int, table: str) -> str:
     return f"{FAMILIES[family]} {_PREFIX}{table}"
 
 
-def tables_of(rules: "Sequence[Rule]") -> "list[tuple[int, str]]":
-    """The (family, table) pairs that these rules need, in a fixed order."""
-    present = {(r.family, r.table) for r in rules}
-    return [(f, t) for f in FAMILIES for t in TABLES if (f, t) in present]
+def _in_order(rules: "Sequence[Rule]") -> "list[Rule]":
+    """The rules by family, table and chain; the order within a chain stays."""
+    chains = {chain: number for number, chain in enumerate(("PREROUTING", "OUTPUT", *CHAINS))}
+    return sorted(rules, key=lambda r: (r.family, TABLES.index(r.table), chains.get(r.chain, len(chains))))
 
 
 def render(rules: "Sequence[Rule]") -> str:
     """The tables with all these rules, for `nft -f`; nothing for none."""
-    return "".join(_table(f, t, [r for r in rules if (r.family, r.table) == (f, t)]) for f, t in tables_of(rules))
+    tables: dict[tuple[int, str], list[Rule]] = {}
+    for rule in _in_order(rules):
+        tables.setdefault((rule.family, rule.table), []).append(rule)
+    return "".join(_table(family, table, held) for (family, table), held in tables.items())
 
 
 def _table(family: int, table: str, rules: "Sequence[Rule]") -> str:
@@ -148,9 +151,10 @@ def _target(target: Target) -> str:
 
 
 def parse(listing: str) -> "tuple[list[Rule], set[tuple[int, str, str]]]":
-    """Our rules and chains, as (family, table, chain), in what `nft list ruleset` prints; other tables are passed over.
+    """Our rules and chains, as (family, table, chain), in what `nft list ruleset` prints or `render` wrote.
 
-    What pyinit never writes is not understood: such a rule has the one match "other" with the text, and equals no rule of ours.
+    What pyinit never writes is not understood: such a rule has the one match "other" with the text, and equals no rule
+    of ours.
     """
     rules: list[Rule] = []
     chains: set[tuple[int, str, str]] = set()
@@ -160,7 +164,7 @@ def parse(listing: str) -> "tuple[list[Rule], set[tuple[int, str, str]]]":
             if (table, chain) not in _HOOKS:
                 chains.add((family, table, chain))
             rules += _rules(family, table, chain, lines)
-    return rules, chains
+    return _in_order(rules), chains
 
 
 def text_of_ours(listing: str) -> str:

@@ -59,25 +59,34 @@ class Ours:
             if self(table, chain, line)
         ]
 
-    def replaced(self, before: "Tables", rules: "Sequence[Rule]", comments: bool) -> "Tables":
-        """The tables with these rules in the place of those that are ours."""
+    def replaced(self, before: "Tables", rules: "Sequence[Rule]", comments: bool, keep: bool) -> "Tables":
+        """The tables with these rules in the place of those that are ours.
+
+        keep: in the place of the same rules and chains alone; what else there is of ours stays.
+        """
         after: dict[str, dict[str, tuple[str, ...]]] = {}
         for table in TABLES:
             mine = [r for r in rules if r.table == table]
-            chains = {c: self._foreign(table, c, ls) for c, ls in before.get(table, {}).items() if c not in CHAINS}
-            for rule in mine:
-                chains.setdefault(rule.chain, ())
-                if rule.target.kind == "JUMP":
-                    chains.setdefault(str(rule.target.value), ())
-            for chain, foreign in chains.items():
-                first = tuple(iptables_text.spec(r, comments) for r in mine if r.chain == chain and r.first)
-                last = tuple(iptables_text.spec(r, comments) for r in mine if r.chain == chain and not r.first)
-                chains[chain] = first + foreign + last
+            named = [r.chain for r in mine] + [str(r.target.value) for r in mine if r.target.kind == "JUMP"]
+            old = before.get(table, {})
+            chains = {c: lines for c, lines in old.items() if c not in CHAINS or (keep and c not in named)}
+            chains.update({c: () for c in named if c not in chains})
+            for chain in dict.fromkeys(named) if keep else chains:
+                there = [r for r in mine if r.chain == chain]
+                stays = self._others(table, chain, chains[chain], there if keep else None)
+                first = tuple(iptables_text.spec(r, comments) for r in there if r.first)
+                last = tuple(iptables_text.spec(r, comments) for r in there if not r.first)
+                chains[chain] = first + stays + last
             after[table] = chains
         return after
 
-    def _foreign(self, table: str, chain: str, lines: "tuple[str, ...]") -> "tuple[str, ...]":
-        return tuple(line for line in lines if not self(table, chain, line))
+    def _others(
+        self, table: str, chain: str, lines: "tuple[str, ...]", rules: "Sequence[Rule] | None"
+    ) -> "tuple[str, ...]":
+        """The lines of a chain that are not ours; or, given rules, all lines but these rules."""
+        if rules is None:
+            return tuple(line for line in lines if not self(table, chain, line))
+        return tuple(line for line in lines if iptables_text.parse(self.family, table, chain, line) not in rules)
 
     def script(self, before: "Tables", after: "Tables", rewrite: bool = False) -> str:
         """What iptables-restore --noflush must read to turn one state into the other; empty when they are equal.

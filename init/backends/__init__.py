@@ -26,7 +26,7 @@ class Current(Value):
 class Step(Value):
     """One change of the system. what: for the log. do, undo: raise RefusedError.
 
-    `undo` leaves all as it was before `do`, whether `do` was done wholly, in part, or not at all; also when called twice.
+    `undo` leaves all as it was before `do`, whether that was done wholly, in part, or not at all; also when called twice.
     atomic: the kernel does all of it or nothing, even when the process that asks for it is killed.
     """
 
@@ -48,9 +48,6 @@ class Backend:
         """
         raise NotImplementedError
 
-    def write(self, rules: "Sequence[Rule]", rewrite: bool = False) -> "tuple[Step, ...]":
-        """The steps from what the last `read` found to these rules (none: all that is ours goes).
-
-        rewrite: write also what is equal.
-        """
+    def write(self, rules: "Sequence[Rule]") -> "tuple[Step, ...]":
+        """The steps from what the last `read` found to these rules (none: all that is ours goes)."""
         raise NotImplementedError

@@ -60,6 +60,8 @@ class Iptables(Backend):
         self.variant = variant
         self.name = f"iptables-{variant}"
         self._comments = config.comments == "on"
+        self._keep = config.keeps_old
+        self._rewrite = config.force_apply
         self._environ = {"XTABLES_LOCKFILE": "/dev/null"} if config.cni_mode or not os.access("/run", os.W_OK) else {}
         self._ours: dict[int, Ours] = {}
         self._found: dict[int, Tables] = {}
@@ -82,13 +84,13 @@ class Iptables(Backend):
             chains |= {(family, t, c) for t, found in self._found[family].items() for c in found if c in CHAINS}
         return Current(tuple(rules), frozenset(chains))
 
-    def write(self, rules: "Sequence[Rule]", rewrite: bool = False) -> "tuple[Step, ...]":
+    def write(self, rules: "Sequence[Rule]") -> "tuple[Step, ...]":
         """One step a family; atomic where it is one table."""
         steps = []
         for family in (4, 6):
             ours, before = self._ours[family], self._found[family]
-            after = ours.replaced(before, [r for r in rules if r.family == family], self._comments)
-            script = ours.script(before, after, rewrite)
+            after = ours.replaced(before, [r for r in rules if r.family == family], self._comments, self._keep)
+            script = ours.script(before, after, self._rewrite)
             if script:
                 steps.append(self._step(family, script))
         return tuple(steps)
@@ -111,7 +113,7 @@ class Iptables(Backend):
     def _tables(self, family: int) -> "Tables":
         """The family's tables; empty, without running anything, where the kernel says that there are none."""
         if self.variant == "legacy":
-            return self._save(family) if _legacy_tables(family) else {}
+            return self._save(family) if legacy_tables(family) else {}
         return self._save(family) if any(f == family and t in TABLES for f, t, _ in _nft_chains()) else {}
 
     def _save(self, family: int) -> "Tables":
@@ -146,7 +148,7 @@ def _unnamed(family: int, variant: str, verb: str) -> "str | None":
     return program if program and os.path.realpath(program).endswith(multi) else None
 
 
-def _legacy_tables(family: int) -> str:
+def legacy_tables(family: int) -> str:
     """Names of the legacy tables that exist in this network namespace."""
     try:
         with open("/proc/net/ip_tables_names" if family == 4 else "/proc/net/ip6_tables_names") as file:
