@@ -5,6 +5,7 @@ A record's `fields` (``log.info("…", extra={"fields": {…}})``) become keys o
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import threading
@@ -20,9 +21,20 @@ LEVELS = ("debug", "info", "warning", "error")
 _COLOURS = {logging.DEBUG: "2", logging.INFO: "32", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
 
 
+@functools.lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 def _timestamp(record: logging.LogRecord) -> str:
-    """RFC 3339 in UTC, with milliseconds: what Kubernetes' own components write."""
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+    """RFC 3339 in UTC, with milliseconds."""
+    return f"{_second(int(record.created))}.{int(record.msecs):03d}Z"
+
+
+def _quoted(value: object) -> str:
+    """A field's value as text: in quotes where it would not be one word."""
+    text = str(value)
+    return text if text and not (set(text) & set(' "=\n')) else orjson.dumps(text).decode()
 
 
 class JsonFormatter(logging.Formatter):
@@ -49,22 +61,23 @@ class TextFormatter(logging.Formatter):
         level = f"{record.levelname:7}"
         if self._colour:
             level = f"\x1b[{_COLOURS[record.levelno]}m{level}\x1b[0m"
-        fields = "".join(f" {key}={value}" for key, value in getattr(record, "fields", {}).items())
+        fields = "".join(f" {key}={_quoted(value)}" for key, value in getattr(record, "fields", {}).items())
         line = f"{_timestamp(record)} {level} {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class BatchHandler(logging.Handler):
-    """Keeps records in memory and writes what has come together ten times a second, from a thread.
+    """Keeps lines in memory and writes what has come together ten times a second, from a thread.
 
-    An admission request costs an append here: formatting and the write (which blocks when the reader of our stderr
-    falls behind) come later. Where `capacity` records wait already, new ones are dropped and their number is logged.
+    A write blocks when the reader of our stderr falls behind; no admission request waits for that. Lines are formatted
+    at once, some microseconds each: formatted together they would keep the interpreter from requests for milliseconds.
+    Where `capacity` lines wait already, new ones are dropped and their number is logged.
     """
 
     def __init__(self, stream: TextIO, capacity: int = 50_000, interval: float = 0.1) -> None:
         super().__init__()
         self._stream = stream
-        self._waiting: deque[logging.LogRecord] = deque()
+        self._waiting: deque[str] = deque()
         self._capacity = capacity
         self._interval = interval
         self._dropped = 0
@@ -74,16 +87,16 @@ class BatchHandler(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the record."""
+        """Queue the record's line."""
         if len(self._waiting) < self._capacity:
-            self._waiting.append(record)
+            self._waiting.append(self.format(record))
         else:
             self._dropped += 1
 
     def flush(self) -> None:
         """Write what waits."""
         with self._writing:
-            lines = [self.format(self._waiting.popleft()) for _ in range(len(self._waiting))]
+            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 notice = logging.LogRecord("pyinject", logging.WARNING, "", 0, "%d log lines dropped", (dropped,), None)
@@ -116,5 +129,5 @@ def configure(log_format: str, level: str, stream: TextIO = sys.stderr) -> None:
         old.close()
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for chatty in ("urllib3", "kubernetes"):
+    for chatty in ("urllib3", "kubernetes", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
