@@ -61,11 +61,11 @@ def _in_order(rules: "Sequence[Rule]") -> "list[Rule]":
     return sorted(rules, key=lambda r: (r.family, TABLES.index(r.table), chains.get(r.chain, len(chains))))
 
 
-def render(rules: "Sequence[Rule]") -> str:
+def script(rules: "Sequence[Rule]", comments: bool) -> str:
     """The tables with all these rules, for `nft -f`; nothing for none."""
     tables: dict[tuple[int, str], list[Rule]] = {}
     for rule in _in_order(rules):
-        tables.setdefault((rule.family, rule.table), []).append(rule)
+        tables.setdefault((rule.family, rule.table), []).append(rule if comments else rule.replace(why=""))
     return "".join(_table(family, table, held) for (family, table), held in tables.items())
 
 
@@ -151,7 +151,7 @@ def _target(target: Target) -> str:
 
 
 def parse(listing: str) -> "tuple[list[Rule], set[tuple[int, str, str]]]":
-    """Our rules and chains, as (family, table, chain), in what `nft list ruleset` prints or `render` wrote.
+    """Our rules and chains, as (family, table, chain), in what `nft list ruleset` prints or `script` wrote.
 
     What pyinit never writes is not understood: such a rule has the one match "other" with the text, and equals no rule
     of ours.
