@@ -155,7 +155,8 @@ def past_the_sidecar(story: Story, pod: Pod) -> None:
     story.step(
         "past",
         "What does not pass the sidecar",
-        f"Envoy's own traffic must not come back to Envoy, and the pod's annotation excludes port {sample.EXCLUDED_PORT}.",
+        "Envoy's own traffic must not come back to Envoy, and an annotation of the pod excludes port "
+        f"{sample.EXCLUDED_PORT}.",
     )
     ways = [
         ("proxy-uid", sample.PROXY_UID, sample.SERVER_PORT, f"Traffic of uid {sample.PROXY_UID}, Envoy's own"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 Row = Sequence[str]
 
@@ -52,7 +52,7 @@ class Step:
     claims: list[Claim] = field(default_factory=list)
 
 
-class Teller(Protocol):
+class Teller:
     """Reads the story while it happens."""
 
     def step(self, number: int, step: Step) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# Long enough for a client in a cluster to send its first bytes, and hardly felt where the server speaks first.
+DETECTION_TIMEOUT = "0.1s"
+
 
 @dataclass(frozen=True, slots=True)
 class AccessLog:
@@ -38,7 +41,7 @@ class Sidecar:
     access_log: AccessLog | None = field(default_factory=AccessLog)
     registry_only: bool = False
     transparent: bool = False
-    detection_timeout: str = "0.1s"
+    detection_timeout: str = DETECTION_TIMEOUT
     outbound_port: int = 15001
     inbound_port: int = 15006
     status_port: int = 15020

@@ -6,6 +6,8 @@ import json as _json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from webhook.envoy.settings import envoy_bootstrap, seconds
+
 
 class Pod(Protocol):
     """What functions of the pod read of a render context."""
@@ -86,7 +88,7 @@ def with_network(networks: str, name: str) -> str:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (annotation, label, text, json, parse_json, lines, dirname, with_port, with_network)
+    for function in (annotation, label, text, json, parse_json, lines, dirname, with_port, with_network, envoy_bootstrap, seconds)
 } | {"len": len, "int": int, "str": text, "bool": bool, "sorted": sorted, "min": min, "max": max, "any": any, "all": all}
 OF_THE_POD = frozenset({"annotation", "label"})
 

@@ -1,0 +1,79 @@
+"""The bootstrap from the settings that Istio's users know: the mesh configuration and the pod's annotations."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from webhook.envoy.bootstrap import bootstrap
+from webhook.envoy.sidecar import DETECTION_TIMEOUT, AccessLog, Sidecar
+
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+
+def envoy_bootstrap(
+    *,
+    mesh: Mapping[str, Any] | None = None,
+    probers: Mapping[str, Mapping[str, Any]] | None = None,
+    mode: str = "REDIRECT",
+    status_port: object = 15020,
+    service_cluster: str = "",
+    workload: str = "",
+    containers: Sequence[str] = (),
+) -> str:
+    """The bootstrap as compact JSON, for the template's `--config-yaml`.
+
+    `mesh` is the mesh configuration (MeshConfig: accessLogFile, accessLogEncoding, accessLogFormat,
+    outboundTrafficPolicy, protocolDetectionTimeout), `mode` the interception mode; `workload` and `containers`, the
+    app's, go into the node's metadata. Raises ValueError, naming the setting, for a bad one.
+    """
+    mesh = mesh or {}
+    sidecar = Sidecar(
+        node_cluster=service_cluster or "$(POD_NAMESPACE)",
+        metadata={
+            "NAME": "$(POD_NAME)",
+            "NAMESPACE": "$(POD_NAMESPACE)",
+            "WORKLOAD_NAME": workload,
+            "APP_CONTAINERS": ",".join(containers),
+            "INTERCEPTION_MODE": mode,
+        },
+        probers=probers or {},
+        access_log=_access_log(mesh),
+        registry_only=(mesh.get("outboundTrafficPolicy") or {}).get("mode") == "REGISTRY_ONLY",
+        transparent=mode == "TPROXY",
+        detection_timeout=_detection_timeout(mesh.get("protocolDetectionTimeout")),
+        status_port=int(str(status_port)),
+    )
+    return json.dumps(bootstrap(sidecar), separators=(",", ":"), ensure_ascii=False)
+
+
+def seconds(duration: str) -> int:
+    """A duration as Go writes it ("5s", "1m30s", "500ms") in whole seconds, rounded up. Raises ValueError."""
+    parts = re.findall(r"([\d.]+)(ms|s|m|h)", duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        raise ValueError(f"{duration!r} is no duration such as 5s or 1m30s")
+    return math.ceil(sum(float(number) * UNITS[unit] for number, unit in parts))
+
+
+def _access_log(mesh: Mapping[str, Any]) -> AccessLog | None:
+    """To stdout unless the mesh says otherwise; an empty accessLogFile turns it off."""
+    path = mesh.get("accessLogFile", "/dev/stdout")
+    if not path:
+        return None
+    as_json = mesh.get("accessLogEncoding", "TEXT") == "JSON"
+    text = mesh.get("accessLogFormat") or None
+    if not (as_json and text):
+        return AccessLog(path, text, as_json)
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"accessLogFormat {text!r}: a JSON object is needed for accessLogEncoding JSON") from error
+    return AccessLog(path, fields, as_json)
+
+
+def _detection_timeout(duration: str | None) -> str:
+    """How long a connection's first bytes are waited for; 0, Istio's default of waiting for ever, is taken as unset."""
+    return duration if duration and duration.rstrip("ms") not in ("", "0") else DETECTION_TIMEOUT
