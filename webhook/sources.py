@@ -136,7 +136,7 @@ def own_certificate(
 
 def namespaces(kubernetes: Kubernetes) -> Source:
     """Labels and annotations of all namespaces, as workers look them up: name → metadata."""
-    for found in kubernetes.namespaces():
+    for found in kubernetes.follow("/api/v1/namespaces"):
         metadata = {
             name: {key: item["metadata"][key] for key in ("name", "labels", "annotations") if key in item["metadata"]}
             for name, item in found.items()
@@ -147,7 +147,7 @@ def namespaces(kubernetes: Kubernetes) -> Source:
 def nodes(kubernetes: Kubernetes) -> Source:
     """Whether every node runs native sidecars, whenever that changes."""
     told = None
-    for found in kubernetes.nodes():
+    for found in kubernetes.follow("/api/v1/nodes"):
         versions = [item["status"]["nodeInfo"]["kubeletVersion"] for item in found.values()]
         native = bool(versions) and all(_minor(version) >= NATIVE_SIDECARS_SINCE for version in versions)
         if native != told:
