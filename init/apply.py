@@ -1,8 +1,8 @@
 """From what is asked to what the kernel holds: compare, decide, change all or nothing.
 
-Each family's table is equal to what is asked, or absent, or inert (chains of ours that nothing jumps to), or in force and
-different. Where some are equal and the others absent or inert, an earlier run was killed together with its guardian; the rest is
-completed. What is in force and different is drift: refused, or with --reconcile replaced.
+Each family's table is equal to what is asked, or absent, or inert (chains of ours that nothing jumps to), or in force
+and different. Where some are equal and the others absent or inert, an earlier run was killed together with its
+guardian; the rest is completed. What is in force and different is drift: refused, or with --reconcile replaced.
 """
 
 from init import routing

@@ -13,7 +13,7 @@ RETURN means: not captured, go on as if there were no sidecar.
 
 from init.config import SETTINGS
 from init.kinds import ALL, ENVOY_OUTBOUND_MARK
-from init.network import LOOPBACK, Network
+from init.network import LOOPBACK, PASSTHROUGH, Network
 from init.rules import Match, Routing, Rule, Ruleset, Target
 
 TYPE_CHECKING = False
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 DNS_PORT, AGENT_DNS_PORT = 53, 15053
 ZONE_OF_AGENT, ZONE_OF_APP = 1, 2
-# Envoy sends what it received for the app from this address, so that it is told apart from all else on lo.
-PASSTHROUGH = {4: Network.parse("127.0.0.6/32"), 6: Network.parse("::6/128")}
 
 RETURN, ACCEPT, DROP = Target("RETURN"), Target("ACCEPT"), Target("DROP")
 TCP, UDP = Match("protocol", "tcp"), Match("protocol", "udp")
@@ -105,7 +103,7 @@ class _Family:
             self.put_first("kube_virt_interfaces", Match("in_interface", name), to=RETURN)
 
     def drop_invalid(self) -> None:
-        # A packet outside its connection's window would make the kernel reset the connection; dropped, it is sent again.
+        # A packet outside its connection's window makes the kernel reset the connection; dropped, it is sent again.
         if self.config.drop_invalid:
             invalid = Match("state", ("INVALID",))
             self.add("drop_invalid", "mangle", "PREROUTING", invalid, to=_jump("ISTIO_DROP"))
@@ -174,8 +172,8 @@ class _Family:
         self.add(why, "nat", "ISTIO_OUTPUT", *matches, to=to)
 
     def own_traffic(self, kind: str, setting: str, owner: int) -> None:
-        # app ─▶ Envoy ─▶ the pod's own address: through Envoy's inbound side as well, as if it came from another pod. But not
-        # what goes to the tunnel, nor (of a user) DNS: app ─▶ agent ─▶ nameserver is enough.
+        # app ─▶ Envoy ─▶ the pod's own address: through Envoy's inbound side as well, as if it came from another pod.
+        # But not what goes to the tunnel, nor (of a user) DNS: app ─▶ agent ─▶ nameserver is enough.
         tunnel = self.config.inbound_tunnel_port
         other_ports = Match("dport", tunnel, negated=True)
         if self.dns and kind == "uid":
@@ -183,8 +181,8 @@ class _Family:
         mine, not_mine = Match(kind, owner), Match(kind, owner, negated=True)
         itself = (*_to(self.loopback, True), TO_LO)
         self.output(setting, *itself, TCP, other_ports, mine, to=_jump("ISTIO_IN_REDIRECT"))
-        # The app speaks to its own pod by the pod's address: past Envoy, unless loopback is asked to be captured. A nameserver
-        # on localhost is still captured, hence not port 53.
+        # The app speaks to its own pod by the pod's address: past Envoy, unless loopback is asked to be captured. A
+        # nameserver on localhost is still captured, hence not port 53.
         if not self.captures_loopback():
             not_dns = (TCP, Match("dport", DNS_PORT, negated=True)) if self.dns else ()
             self.output(setting, TO_LO, *not_dns, not_mine)
@@ -216,8 +214,8 @@ class _Family:
     def capture_dns(self) -> None:
         """DNS to the agent, TCP and UDP; for UDP also conntrack zones.
 
-        The app's query and the agent's own to the same nameserver can have the same ports; in one conntrack zone they would
-        be taken for one connection.
+        The app's query and the agent's own to the same nameserver can have the same ports; in one conntrack zone they
+        would be taken for one connection.
         """
         why = "capture_all_dns" if self.config.capture_all_dns else "redirect_dns"
         chain = "ISTIO_OUTPUT_DNS"

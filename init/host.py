@@ -8,7 +8,7 @@ import os
 from init import netlink
 from init.errors import ConfigError, RefusedError
 from init.kinds import ALL
-from init.network import LINK_LOCAL, LOOPBACK, Network
+from init.network import LINK_LOCAL, LOOPBACK, PASSTHROUGH, Network
 from init.values import Value
 
 TYPE_CHECKING = False
@@ -47,12 +47,12 @@ class Host(Value):
         faults: list[str] = []
         uids = _ids("--proxy-uid", config.proxy_uids, _uid, faults) or (_user(config.envoy_user),)
         gids = _ids("--proxy-gid", config.proxy_gids, _gid, faults) or uids
+        groups: tuple[int, ...] = ()
+        excluded: tuple[int, ...] = ()
         if config.owner_groups == ALL:
-            groups = ()
             excluded = _ids("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", config.owner_groups_exclude, _gid, faults)
         else:
             groups = _ids("ISTIO_OUTBOUND_OWNER_GROUPS", config.owner_groups, _gid, faults)
-            excluded = ()
         if faults:
             raise ConfigError(tuple(faults))
         asks = config.redirect_dns and not config.capture_all_dns
@@ -64,8 +64,9 @@ def in_host_network() -> bool:
     """Whether this is the network namespace of the machine itself.
 
     Settings of the whole network stack, netdev_budget among them, are shown in the initial network namespace alone
-    (net_core_table in the kernel's net/core/sysctl_net_core.c). A node that is itself a container, as kind's, is known by
-    its PID 1, which is systemd and shares the namespace; that of a pod never is.
+    (net_core_table in the kernel's net/core/sysctl_net_core.c), whatever the other namespaces of this process. A node
+    that is itself a container, as kind's are, is known by its PID 1: systemd, in the same network namespace. PID 1 of a
+    pod, pause or a container's own first process, never is.
     """
     if os.path.exists("/proc/sys/net/core/netdev_budget"):
         return True
@@ -102,7 +103,7 @@ def _addresses() -> "tuple[Network, ...]":
     except OSError as e:
         raise RefusedError(f"cannot read the addresses of this network namespace: {e.strerror}") from e
     local = (*LOOPBACK.values(), *LINK_LOCAL.values())
-    return tuple(a for _, a in found if not any(network.contains(a) for network in local))
+    return tuple(a for a in found if a != PASSTHROUGH[6] and not any(network.contains(a) for network in local))
 
 
 def _nameservers(path: str) -> "tuple[Network, ...]":

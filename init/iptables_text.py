@@ -1,4 +1,4 @@
-"""Rules as iptables writes them: the spelling of iptables-save, so that what was rendered and what the kernel prints are one text.
+"""Rules as iptables writes them, in the spelling of iptables-save: what is rendered is what the kernel then shows.
 
 `parse(family, table, chain, spec(rule)) == rule` for every rule (iptables(8), iptables-extensions(8)).
 """
@@ -98,7 +98,8 @@ _OPTIONS: "dict[str, tuple[str, Callable[[str], Any]]]" = {
 def parse(family: int, table: str, chain: str, text: str) -> Rule:
     """The rule of a line of iptables-save, from behind `-A CHAIN `.
 
-    What pyinit never writes is not understood: such a rule has the one match "other" with the text, and equals no rule of ours.
+    What pyinit never writes is not understood: such a rule has the one match "other" with the text, and equals no
+    rule of ours.
     """
     try:
         matches, why, rest = _parse_matches(words(text))

@@ -1,5 +1,6 @@
-"""Netlink: addresses, policy routing, and the names of nf_tables chains, without a subprocess (rtnetlink(7), rtnetlink.h, fib_rules.h,
-nfnetlink.h).
+"""Netlink: addresses, policy routing, and the names of nf_tables chains, without a subprocess.
+
+Messages are those of rtnetlink(7) and of the kernel's rtnetlink.h, fib_rules.h, nfnetlink.h and nf_tables.h.
 
 Every function works in the caller's network namespace and raises OSError with the kernel's reason.
 """
@@ -29,15 +30,14 @@ _IFA_ADDRESS, _IFA_LOCAL, _FRA_TABLE, _FRA_FWMARK, _RTA_DST, _RTA_OIF, _RTA_TABL
 _NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME = 1, 3
 
 
-def addresses() -> "list[tuple[int, Network]]":
-    """(interface index, address) of each address, in the kernel's order: IPv4 first, then by interface."""
+def addresses() -> "list[Network]":
+    """All addresses in the kernel's order: IPv4 first, then by interface."""
     found = []
     for data in _talk(_ROUTE, _GETADDR, _DUMP, pack("=BBBBI", AF_UNSPEC, 0, 0, 0, 0)):
-        family, _, _, _, index = unpack_from("=BBBBI", data)
         attributes = dict(_attributes(data, 8))
         address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
-        if family in _FAMILY and address:
-            found.append((index, Network.of(_FAMILY[family], address)))
+        if data[0] in _FAMILY and address:
+            found.append(Network.of(_FAMILY[data[0]], address))
     return found
 
 
@@ -94,7 +94,7 @@ def delete_local_route(family: int, table: int) -> None:
 
 
 def nft_chains() -> "set[tuple[int, str, str]]":
-    """(family, table, chain) of the nf_tables chains in tables of the families ip and ip6, iptables-nft's among them."""
+    """(family, table, chain) of the nf_tables chains of the families ip and ip6, iptables-nft's among them."""
     found = set()
     for data in _talk(_NETFILTER, _NFT_GETCHAIN, _DUMP, pack("=BBH", AF_UNSPEC, 0, 0)):
         attributes = dict(_attributes(data, 4))

@@ -67,3 +67,5 @@ class Network(Value):
 
 LOOPBACK = {4: Network.parse("127.0.0.0/8"), 6: Network.parse("::1/128")}
 LINK_LOCAL = {4: Network.parse("169.254.0.0/16"), 6: Network.parse("fe80::/10")}
+# Envoy hands to the app what it received for it from this address, so that it is told apart from all else on lo.
+PASSTHROUGH = {4: Network.parse("127.0.0.6/32"), 6: Network.parse("::6/128")}

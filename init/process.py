@@ -1,4 +1,4 @@
-"""Run other programs: the one place where pyinit starts any. (`subprocess` takes longer to import than most of them run.)"""
+"""Run other programs: the one place where pyinit starts any. (`subprocess` is slow to import.)"""
 
 import os
 

@@ -53,7 +53,7 @@ def _spec(config: "Config", rule: "Rule") -> str:
 
 def _routing(ruleset: "Ruleset") -> "Iterator[str]":
     for need in ruleset.routing:
-        ip = "ip" if need.family == 4 else "ip -6"
+        ip = f"ip -{need.family}"
         if need.source:
             yield f"{ip} addr add {need.source} dev lo"
         if need.mark:
@@ -61,7 +61,7 @@ def _routing(ruleset: "Ruleset") -> "Iterator[str]":
             yield f"{ip} rule add fwmark {need.mark:#x} lookup {need.table}"
 
 
-def _fields(rule: "Rule") -> "dict[str, object]":
+def _fields(rule: "Rule") -> "dict[str, str]":
     return {
         "family": f"IPv{rule.family}",
         "table": rule.table,
@@ -71,8 +71,8 @@ def _fields(rule: "Rule") -> "dict[str, object]":
     }
 
 
-def _table(rows: "list[dict[str, object]]") -> "Iterator[str]":
+def _table(rows: "list[dict[str, str]]") -> "Iterator[str]":
     heading = {name: name.upper() for name in ("family", "table", "chain", "rule", "why")}
-    widths = {name: max(len(str(row[name])) for row in [heading, *rows]) for name in heading}
+    widths = {name: max(len(row[name]) for row in [heading, *rows]) for name in heading}
     for row in (heading, *rows):
-        yield "  ".join(str(row[name]).ljust(widths[name]) for name in heading).rstrip()
+        yield "  ".join(row[name].ljust(widths[name]) for name in heading).rstrip()

@@ -42,6 +42,7 @@ class Ours:
         self._wanted = {r for r in wanted if r.built_in}
 
     def __call__(self, table: str, chain: str, line: str) -> bool:
+        """Whether a line of a chain is ours."""
         if chain in CHAINS or iptables_text.comment(line).startswith(iptables_text.COMMENT):
             return True
         words = iptables_text.words(line)

@@ -24,8 +24,9 @@ Examples:
 """
 
 _CLOSING = """\
-Lists are separated by commas; blanks around commas do not count. A flag wins over a variable; a variable counts also when it
-is empty. Exit codes: 0 done, 1 bad input, 2 the kernel or a program refused, 3 other rules are there, 126 validation failed.
+Lists are separated by commas; blanks around commas do not count. A flag wins over a variable; a variable counts also
+when it is empty. Exit codes: 0 done, 1 bad input, 2 the kernel or a program refused, 3 other rules are there, 126
+validation failed.
 """
 
 

@@ -26,7 +26,7 @@ class Current(Value):
 class Step(Value):
     """One change of the system. what: for the log. do, undo: raise RefusedError.
 
-    `undo` leaves all as it was before `do`, whether that was done wholly, in part, or not at all; also when called twice.
+    `undo` leaves all as it was before `do`, whether that was done wholly, in part, or not at all, and can be repeated.
     atomic: the kernel does all of it or nothing, even when the process that asks for it is killed.
     """
 
