@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,9 @@ def start(story: Story, pod: Pod) -> None:
     seconds = pod.wait_for(APP, tcp)
     evidence = f"TCP probe {early.status} before the app ran and 200 {seconds:.1f} s after it listened; HTTP probe 200"
     story.claim("probes", early.status == 503, "kubelet's probes of the app tell the app's state", evidence)
+    uids = {name: pod.running_uid(name) for name in (PROXY, APP)}
+    separate = uids == {PROXY: sample.PROXY_UID, APP: sample.APP_UID}
+    story.claim("uids", separate, "Each runs as its own user", ", ".join(f"{name}: uid {uids[name]}" for name in uids))
 
 
 def inbound(story: Story, pod: Pod) -> None:
@@ -172,7 +176,7 @@ def past_the_sidecar(story: Story, pod: Pod) -> None:
         story.claim(name, past, f"{text} went straight to the server", evidence)
     rows = [(rule.chain, rule.text, str(rule.packets)) for rule in read(pod.netns).rules]
     story.show(
-        Table("rules", "The pod's rules, and how many connections each has seen:", ("chain", "rule", "packets"), rows)
+        Table("rules", "The pod's rules, and how many connections each has seen:", ("chain", "rule", "seen"), rows)
     )
 
 
@@ -181,15 +185,17 @@ def stop(story: Story, pod: Pod) -> None:
     story.step(
         "stop",
         "The pod ends",
-        "kubelet runs the sidecar's preStop hook, so that Envoy ends its connections, and then ends it.",
+        "kubelet runs the sidecar's preStop hook, in which Envoy drains, and then ends the container.",
     )
-    seconds = pod.pre_stop(PROXY)
-    draining = pod.log(PROXY, "drain", seconds=0)
+    url, client = f"http://{pod.address}:{sample.APP_PORT}/last", pod.network.netns("client")
+    with pod.pre_stop(PROXY):
+        time.sleep(0.5)
+        answer = request(client, 0, url)
+    evidence = f"HTTP {answer.status}, connection: {answer.headers.get('connection', 'keep-alive')}"
+    drained = answer.status == 200 and answer.headers.get("connection") == "close"
+    story.claim("drain", drained, "While it drains, clients are still served, and told to go elsewhere", evidence)
     code = pod.terminate(PROXY)
-    evidence = (
-        f"preStop took {seconds:.1f} s, exit code {code}; the log says: {draining[-1] if draining else 'nothing'}"
-    )
-    story.claim("drained", code == 0, "Envoy drained and ended by itself", evidence)
+    story.claim("ended", code == 0, "After that SIGTERM ends it", f"exit {code}")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table as RichTable
@@ -15,7 +15,6 @@ from rich.text import Text as RichText
 
 from demo.story import Claim, Row, Shown, Step, Story, Teller, Text
 
-INDENT = (0, 0, 0, 3)
 PLAIN_WIDTH = 120
 
 
@@ -24,41 +23,41 @@ class Terminal(Teller):
 
     def __init__(self, out: TextIO) -> None:
         width = None if out.isatty() else PLAIN_WIDTH
-        self._console = Console(file=out, width=width, highlight=False, soft_wrap=False)
+        self._console = Console(file=out, width=width, highlight=False)
 
     def step(self, number: int, step: Step) -> None:
         """A heading, and a sentence on what happens."""
         title = RichText.assemble((f" {number} ", "bold reverse"), " ", (step.title, "bold"))
-        self._console.print("", Rule(title, align="left", style="dim"), Padding(step.about, INDENT), "")
+        self._console.print()
+        self._console.print(Rule(title, align="left", style="dim"))
+        self._print(step.about)
+        self._console.print()
 
     def show(self, shown: Shown) -> None:
         """A table, or lines verbatim."""
-        title = RichText(shown.title, style="dim")
-        body = _lines(shown) if isinstance(shown, Text) else _table(shown.columns, shown.rows)
-        self._console.print(Padding(Group(title, body), INDENT), "")
+        self._print(RichText(shown.title, style="dim"))
+        if isinstance(shown, Text):
+            self._print(RichText("\n".join(shown.lines), style="cyan"), indent=5)
+        else:
+            self._print(_table(shown.columns, shown.rows))
 
     def claim(self, claim: Claim) -> None:
         """A tick or a cross, and what was seen."""
         mark = ("✔ ", "bold green") if claim.holds else ("✘ ", "bold red")
-        line = RichText.assemble(mark, (claim.text, "" if claim.holds else "bold red"))
-        self._console.print(Padding(line, INDENT))
-        self._console.print(Padding(RichText(claim.evidence, style="dim"), (0, 0, 0, 5)))
+        self._print(RichText.assemble(mark, (claim.text, "" if claim.holds else "bold red")))
+        self._print(RichText(claim.evidence, style="dim"), indent=5)
 
     def end(self, story: Story) -> None:
         """How it went."""
-        claims = sum(len(step.claims) for step in story.steps)
-        broken = len(story.broken)
-        self._console.print("", Rule(style="dim"))
+        claims, broken = sum(len(step.claims) for step in story.steps), len(story.broken)
         verdict = f"{broken} of {claims} claims do not hold." if broken else f"All {claims} claims hold."
-        self._console.print(
-            Padding(
-                RichText.assemble(
-                    (verdict, "bold red" if broken else "bold green"),
-                    f" It took {story.seconds:.1f} s; namespaces, rules and processes are gone again.",
-                ),
-                INDENT,
-            )
-        )
+        rest = f" It took {story.seconds:.1f} s; namespaces, rules and processes are gone again."
+        self._console.print()
+        self._console.print(Rule(style="dim"))
+        self._print(RichText.assemble((verdict, "bold red" if broken else "bold green"), rest))
+
+    def _print(self, what: RenderableType, indent: int = 3) -> None:
+        self._console.print(Padding(what, (0, 0, 0, indent), expand=False))
 
 
 class Json(Teller):
@@ -72,14 +71,10 @@ class Json(Teller):
         print(json.dumps(story.data(), indent=2), file=self._out)
 
 
-def _lines(shown: Text) -> Padding:
-    return Padding(RichText("\n".join(shown.lines), style="cyan"), INDENT)
-
-
 def _table(columns: Row, rows: Sequence[Row]) -> RichTable:
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in ("packets",) else "left")
+        table.add_column(column, overflow="fold", justify="right" if column == "seen" else "left")
     for row in rows:
         table.add_row(*(RichText(cell) for cell in row))
     return table
