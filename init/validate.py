@@ -1,0 +1,232 @@
+"""--run-validation: send probes and see where they arrive.
+
+All happens in the pod's network namespace, before the proxy runs: this process listens where the proxy will, and sends
+the app's and the proxy's packets from sockets that have their ids. Packets that are not captured would leave the pod;
+with a time to live of 1 they die at the node.
+"""
+
+import os
+import socket
+import struct
+from selectors import EVENT_READ, DefaultSelector
+from time import monotonic
+
+from init.errors import RefusedError, ValidationError
+from init.probes import plan
+from init.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from init.config import Config
+    from init.host import Host
+    from init.log import Log
+    from init.probes import Probe
+
+_SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the same number
+_AF = {4: socket.AF_INET, 6: socket.AF_INET6}
+_KIND = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_LEVEL = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}
+_HOPS = {4: socket.IP_TTL, 6: socket.IPV6_UNICAST_HOPS}
+# A packet that is captured arrives within a millisecond: what has not arrived after this passed the proxy by.
+_SILENCE = 0.25
+
+PASSED, FAILED, SKIPPED = "passed", "FAILED", "skipped"
+
+
+class Outcome(Value):
+    """What became of a probe. note: where it arrived instead, or why it was not sent."""
+
+    probe: "Probe"
+    state: str
+    note: str = ""
+
+
+class Arrival(Value):
+    """The port where a packet arrived, and where it was sent to, as (address, port); None where that is not known."""
+
+    port: int
+    original: "tuple[str, int] | None"
+
+
+def validate(config: "Config", host: "Host", log: "Log") -> None:
+    """Send all probes. Raises ValidationError when one did not arrive where it should, or none could be sent."""
+    outcomes = _Validator(config, host).run(plan(config, host))
+    rows = table(outcomes)
+    failed = sum(o.state == FAILED for o in outcomes)
+    passed = sum(o.state == PASSED for o in outcomes)
+    captured = any(o.state == PASSED and o.probe.arrives for o in outcomes)
+    if failed or not captured:
+        reason = (
+            f"{failed} of {failed + passed} probes failed" if failed else "no probe of captured traffic could be sent"
+        )
+        raise ValidationError("\n".join((f"validation: {reason}", *rows)))
+    for row in rows:
+        log.info(row)
+    log.info("validation passed", probes=passed)
+
+
+def table(outcomes: "Sequence[Outcome]") -> "list[str]":
+    """The outcomes as lines of a table."""
+    heading = ("", "from", "probe", "to", "must arrive at", "note")
+    cells = [heading]
+    for outcome in outcomes:
+        probe = outcome.probe
+        to = f"{probe.protocol} {_endpoint(probe.destination.host, probe.port)}"
+        arrives = f"port {probe.arrives}" if probe.arrives else "not the proxy"
+        cells.append((outcome.state, probe.sender, probe.what, to, arrives, outcome.note))
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heading))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+class _Validator:
+    def __init__(self, config: "Config", host: "Host") -> None:
+        self.config, self.host = config, host
+        self.selector = DefaultSelector()
+        self.arrived: dict[tuple[str, int], Arrival] = {}
+
+    def run(self, probes: "tuple[Probe, ...]") -> "list[Outcome]":
+        with self.selector:
+            try:
+                for probe in probes:
+                    if probe.arrives:
+                        self.listen(probe.destination.family, probe.protocol, probe.arrives)
+                return self.send(probes)
+            finally:
+                for key in list(self.selector.get_map().values()):
+                    key.data.close()
+
+    def listen(self, family: int, protocol: str, port: int) -> None:
+        """Be the proxy: redirected packets of this machine arrive at loopback."""
+        known = {
+            key.data.getsockname()[:2] for key in self.selector.get_map().values() if key.data.type == _KIND[protocol]
+        }
+        address = ("127.0.0.1" if family == 4 else "::1", port)
+        if address in known:
+            return
+        listener = socket.socket(_AF[family], _KIND[protocol])
+        self.selector.register(listener, EVENT_READ, listener)
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            if protocol == "tcp":
+                listener.listen(16)
+        except OSError as e:
+            raise RefusedError(
+                f"--run-validation: cannot listen at {_endpoint(*address)}: {e.strerror}; it must run before the proxy"
+            ) from e
+
+    def send(self, probes: "tuple[Probe, ...]") -> "list[Outcome]":
+        """Send all, wait until those that must arrive have, and for a moment for those that must not."""
+        start = monotonic()
+        sockets: list[socket.socket] = []
+        sources: dict[Probe, tuple[str, int]] = {}
+        outcomes: dict[Probe, Outcome] = {}
+        try:
+            for probe in probes:
+                try:
+                    sockets.append(self.open(probe))
+                    sources[probe] = sockets[-1].getsockname()[:2]
+                except OSError as e:
+                    outcomes[probe] = Outcome(probe, SKIPPED, e.strerror or str(e))
+            awaited = {sources[p] for p in sources if p.arrives}
+            while (now := monotonic() - start) < self.config.probe_timeout:
+                if awaited <= self.arrived.keys() and now >= _SILENCE:
+                    break
+                for key, _ in self.selector.select(_SILENCE / 10):
+                    self.accept(key.data)
+        finally:
+            for each in sockets:
+                each.close()
+        outcomes.update({probe: self.judge(probe, source) for probe, source in sources.items()})
+        return [outcomes[probe] for probe in probes]
+
+    def open(self, probe: "Probe") -> socket.socket:
+        """A socket of the sender's, its first packet on the way. Raises OSError with the reason why there is none."""
+        family = probe.destination.family
+        client = self.socket_of(probe.sender, family, _KIND[probe.protocol])
+        try:
+            client.setblocking(False)
+            client.setsockopt(_LEVEL[family], _HOPS[family], 1)
+            try:
+                client.connect((probe.destination.host, probe.port))
+            except BlockingIOError:
+                return client  # on its way
+            except ConnectionRefusedError:
+                return client  # already back: nothing listens there, so it did not arrive at the proxy
+            if probe.protocol == "udp":
+                client.send(b"pyinit")
+        except OSError:
+            client.close()
+            raise
+        return client
+
+    def socket_of(self, sender: str, family: int, kind: int) -> socket.socket:
+        """A socket of the app's or the proxy's: the kernel keeps the ids that the process has when it is made."""
+        before = os.geteuid(), os.getegid()
+        uid, gid = self.ids(sender)
+        if (uid, gid) == before:
+            return socket.socket(_AF[family], kind)
+        try:
+            os.setegid(gid)
+            os.seteuid(uid)
+        except PermissionError:
+            os.setegid(before[1])
+            raise OSError(f"this is uid {before[0]}, and uid {uid} needs the capabilities SETUID and SETGID") from None
+        try:
+            return socket.socket(_AF[family], kind)
+        finally:
+            os.seteuid(before[0])
+            os.setegid(before[1])
+
+    def ids(self, sender: str) -> "tuple[int, int]":
+        """Ids for a socket; this process' own where they will do."""
+        host, uid, gid = self.host, os.geteuid(), os.getegid()
+        if sender == "proxy":
+            return (uid, gid) if uid in host.proxy_uids else (host.proxy_uids[0], host.proxy_gids[0])
+        if uid in host.proxy_uids:
+            uid = next(u for u in range(1000, 65534) if u not in host.proxy_uids)
+        spared = {*host.proxy_gids, *host.owner_groups_exclude}
+        if host.owner_groups and gid not in host.owner_groups:
+            gid = next((g for g in host.owner_groups if g not in spared), gid)
+        if gid in spared:
+            gid = next(g for g in range(1000, 65534) if g not in spared)
+        return uid, gid
+
+    def accept(self, listener: socket.socket) -> None:
+        port = listener.getsockname()[1]
+        if listener.type == socket.SOCK_DGRAM:
+            self.arrived[listener.recvfrom(64)[1][:2]] = Arrival(port, None)
+            return
+        connection, peer = listener.accept()
+        with connection:
+            self.arrived[peer[:2]] = Arrival(port, _original_destination(connection))
+
+    def judge(self, probe: "Probe", source: "tuple[str, int]") -> Outcome:
+        arrival = self.arrived.get(source)
+        if arrival is None:
+            return Outcome(probe, FAILED, "did not arrive") if probe.arrives else Outcome(probe, PASSED)
+        if arrival.port != probe.arrives:
+            return Outcome(probe, FAILED, f"arrived at port {arrival.port}")
+        if probe.protocol == "tcp" and arrival.original != (probe.destination.host, probe.port):
+            kernel = _endpoint(*arrival.original) if arrival.original else "nothing"
+            return Outcome(probe, FAILED, f"the original destination is lost: SO_ORIGINAL_DST says {kernel}")
+        return Outcome(probe, PASSED)
+
+
+def _original_destination(connection: socket.socket) -> "tuple[str, int] | None":
+    """Where the client wanted to go, from connection tracking: a struct sockaddr_in or sockaddr_in6."""
+    family = 6 if connection.family == socket.AF_INET6 else 4
+    try:
+        data = connection.getsockopt(_LEVEL[family], _SO_ORIGINAL_DST, 28)
+    except OSError:
+        return None
+    (port,) = struct.unpack_from("!H", data, 2)
+    address = data[8:24] if family == 6 else data[4:8]
+    return socket.inet_ntop(_AF[family], address), port
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
