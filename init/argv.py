@@ -31,7 +31,8 @@ def scan(argv: "Sequence[str]") -> "tuple[dict[str, tuple[str, str]], list[str]]
             faults.append(f"{word!r} is no flag; pyinit takes flags alone, and --help lists them")
             continue
         if flag.startswith("--log_"):
-            _istio_log_flag(flag, text if equals or not words else words.pop(), given)
+            takes_next = not equals and flag != "--log_as_json" and words
+            _istio_log_flag(flag, words.pop() if takes_next else text, given)
         elif flag in flags:
             name = flags[flag]
             if SETTINGS[name].kind.boolean:

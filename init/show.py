@@ -19,8 +19,9 @@ def show(config: "Config", ruleset: "Ruleset") -> str:
         routing = list(_routing(ruleset))
         return as_json({"rules": [_fields(r) for r in ruleset.rules], "routing": routing}) + "\n"
     if config.format == "table":
-        return "\n".join(_table([_fields(r) for r in ruleset.rules])) + "\n"
-    if config.format == "nft":
+        by_chain = sorted(ruleset.rules, key=lambda r: (r.family, TABLES.index(r.table), r.chain))
+        rules = "".join(_table([_fields(r) for r in by_chain]))
+    elif config.format == "nft":
         from init.nft_text import script
 
         rules = script(ruleset.rules, comments=config.comments == "on")
@@ -75,4 +76,4 @@ def _table(rows: "list[dict[str, str]]") -> "Iterator[str]":
     heading = {name: name.upper() for name in ("family", "table", "chain", "rule", "why")}
     widths = {name: max(len(row[name]) for row in [heading, *rows]) for name in heading}
     for row in (heading, *rows):
-        yield "  ".join(row[name].ljust(widths[name]) for name in heading).rstrip()
+        yield "  ".join(row[name].ljust(widths[name]) for name in heading).rstrip() + "\n"
