@@ -1,4 +1,4 @@
-"""Reading and writing: FILE, DIR or ``-``; one document or many; YAML or JSON; Windows' line ends and byte order marks."""
+"""Reading and writing: FILE, DIR or ``-``, one document or many, YAML or JSON, as Windows writes them too."""
 
 from __future__ import annotations
 

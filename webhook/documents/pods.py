@@ -1,8 +1,8 @@
 """Where the pods of a document are, found by shape: a pod itself, and each pod template of whatever kind.
 
 A pod template (core/v1 PodTemplateSpec) is an object under a key `template` (or one that ends so, as podTemplate)
-whose `spec` has `containers`. So Deployments, CronJobs and Knative Services are found, and custom resources with any number of
-templates as well. Objects in a List are looked at one by one.
+whose `spec` has `containers`. So Deployments, CronJobs and Knative Services are found, and custom resources
+with any number of templates as well. Objects in a List are looked at one by one.
 """
 
 from __future__ import annotations
@@ -18,15 +18,34 @@ Path = tuple[str | int, ...]
 class Place:
     """One pod in a document: the object it belongs to, and the paths of both from the document's root.
 
-    owner   the object with apiVersion, kind and metadata: the Deployment; the pod itself where nothing is around it
+    owner     the object with apiVersion, kind and metadata: the Deployment; the pod itself where nothing is around it
+    path      of the pod template, or of the pod
+    metadata  of what has the pod's labels and annotations: as `path`, but for a CronJob, where istioctl takes those of
+              its jobTemplate
     """
 
     owner: Mapping[str, Any]
     owner_path: Path
     path: Path
+    metadata: Path
+
+    def pod(self, document: Any) -> dict[str, Any]:
+        """The pod of this place, as a value of its own: apiVersion, kind, metadata and spec."""
+        template = at(document, self.path)
+        holder = at(document, self.metadata)
+        return {**template, "metadata": holder.get("metadata") or {}}
+
+    def put(self, document: Any, pod: Mapping[str, Any]) -> Any:
+        """The document with the fields of `pod` in this place."""
+        metadata = pod.get("metadata") or {}
+        holder = at(document, self.metadata)
+        if metadata is not holder.get("metadata") and (metadata or holder.get("metadata")):
+            document = replaced(document, self.metadata, {**holder, "metadata": metadata})
+        template = at(document, self.path)
+        return replaced(document, self.path, {**template, "spec": pod["spec"]})
 
     def __str__(self) -> str:
-        """kind/name of the owner, as kubectl writes it; the path of the template where the owner has it elsewhere."""
+        """Kind/name of the owner, as kubectl writes it."""
         metadata = self.owner.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         name = metadata.get("name") or f"{metadata.get('generateName', '')}…"
@@ -55,10 +74,11 @@ def find(value: Any) -> Iterator[Place]:
 def find_in(owner: Mapping[str, Any], path: Path = ()) -> Iterator[Place]:
     """The pods of one object."""
     if owner.get("kind") == "Pod" and isinstance(owner.get("spec"), dict):
-        yield Place(owner, path, path)
+        yield Place(owner, path, path, path)
     elif not str(owner.get("kind", "")).endswith("Policy"):  # of Kyverno and others: patterns of pods, not pods
         for found in _templates(owner, path):
-            yield Place(owner, path, found)
+            in_job = owner.get("kind") == "CronJob" and found[-2:] == ("spec", "template")
+            yield Place(owner, path, found, found[:-2] if in_job else found)
 
 
 def _templates(value: Any, path: Path) -> Iterator[Path]:

@@ -1,0 +1,146 @@
+"""The pipeline for documents in files: what `kube-inject`, `uninject`, `diff` and `explain` have in common.
+
+Document ──pods.find──▶ pods ──inject──▶ results ──▶ Outcome (new value, new text)
+Document ──pods.find──▶ pods ──uninject, remark──▶ the document as it was
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from webhook.documents import edit, pods, remark
+from webhook.documents.files import Document
+from webhook.errors import InjectionError, PodError
+from webhook.inject import Request, Result, inject
+from webhook.patch import patch
+from webhook.settings import Settings
+from webhook.uninject import uninject
+from webhook.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Injector:
+    """Settings, and what else a request needs that no file says.
+
+    namespaces  metadata of Namespace objects by name, from the same files
+    """
+
+    settings: Settings
+    native_sidecars: bool = False
+    namespaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def inject(self, place: pods.Place, pod: dict[str, Any]) -> Result:
+        """Inject the pod of a place. Raises InjectionError."""
+        request = self.request(place, pod)
+        return inject(self.settings, request)
+
+    def request(self, place: pods.Place, pod: dict[str, Any]) -> Request:
+        """What the pipeline is asked for a pod in a file."""
+        owner = metadata(place.owner)
+        namespace = _text(metadata(pod).get("namespace")) or _text(owner.get("namespace"))
+        workload = None
+        if place.path != place.owner_path:
+            kind, api_version = _text(place.owner.get("kind")), _text(place.owner.get("apiVersion"))
+            workload = Workload(_text(owner.get("name")), _text(owner.get("namespace")), kind, api_version)
+        return Request(
+            pod=pod,
+            namespace=namespace,
+            namespace_metadata=self.namespaces.get(namespace),
+            native_sidecars=self.native_sidecars,
+            workload=workload,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a document.
+
+    value, text  of the document now; the document's own where nothing changed
+    results      of each pod in it; empty where there is no workload
+    kept         whether lines that did not change, and so their comments, are as they were
+    exact        whether uninject will give the document back as it was
+    """
+
+    document: Document
+    value: Any
+    text: str
+    results: tuple[tuple[pods.Place, Result], ...] = ()
+    kept: bool = True
+    exact: bool = True
+
+
+def inject_document(document: Document, injector: Injector) -> Outcome:
+    """Inject every pod of a document. Raises InjectionError, which names file, line and object."""
+    value, results = document.value, []
+    for place in pods.find(document.value):
+        try:
+            result = injector.inject(place, place.pod(value))
+        except InjectionError as error:
+            raise InjectionError(f"{document.where}: {place}: {error}") from error
+        results.append((place, result))
+        if result.decision.inject:
+            value = place.put(value, result.pod)
+    if edit.same(value, document.value):
+        return Outcome(document, document.value, document.text, tuple(results))
+    text, kept = document.rewritten(value)
+    left = patch(_told(value), original(document))
+    if not document.json:
+        text = remark.put(text, left)
+    return Outcome(document, value, text, tuple(results), kept, exact=not (document.json and left))
+
+
+def uninject_document(document: Document) -> Outcome:
+    """Take the sidecars out of a document. Raises PodError, which names file, line and object."""
+    value = original(document)
+    if edit.same(value, document.value):
+        return Outcome(document, document.value, document.text)
+    text, kept = document.rewritten(value)
+    return Outcome(document, value, text if document.json else remark.put(text, []), kept=kept)
+
+
+def original(document: Document) -> Any:
+    """The document's value before it was injected; the same where it was not."""
+    try:
+        value = _told(document.value)
+    except InjectionError as error:
+        raise InjectionError(f"{document.where}: {error}") from error
+    if document.json or value is document.value:
+        return value
+    _, operations = remark.take(document.text)
+    return _applied(value, operations)
+
+
+def _told(value: Any) -> Any:
+    """A document's value with what its injected pods themselves say of how they were."""
+    for place in pods.find(value):
+        pod = place.pod(value)
+        before = uninject(pod)
+        if before is not pod:
+            value = place.put(value, before)
+    return value
+
+
+def _applied(value: Any, operations: remark.Operations) -> Any:
+    """The patch of a remark applied; a document that was edited since may not fit it any more, and is left as told."""
+    if not operations:
+        return value
+    import jsonpatch
+
+    try:
+        return jsonpatch.JsonPatch(operations).apply(value)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError):
+        return value
+
+
+def metadata(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata of an object or a pod; empty where it has none."""
+    found = value.get("metadata")
+    if found is not None and not isinstance(found, dict):
+        raise PodError("metadata", found, "an object")
+    return found or {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
