@@ -70,7 +70,7 @@ class Pod:
         """A container's arguments, with its variables put in as kubelet does."""
         container = self.container(name)
         environment = self._environment(container)
-        return [_expand(str(argument), environment) for argument in container.get("args") or ()]
+        return [expand(str(argument), environment) for argument in container.get("args") or ()]
 
     def run(self, name: str) -> subprocess.CompletedProcess[str]:
         """Runs a container to its end."""
@@ -158,7 +158,7 @@ class Pod:
             if source := variable.get("valueFrom"):
                 environment[variable["name"]] = self._downward(container, source)
             else:
-                environment[variable["name"]] = _expand(variable.get("value") or "", environment)
+                environment[variable["name"]] = expand(variable.get("value") or "", environment)
         return environment
 
     def _downward(self, container: dict[str, Any], source: dict[str, Any]) -> str:
@@ -184,7 +184,7 @@ class Pod:
         return str(fields[path])
 
 
-def _expand(text: str, environment: dict[str, str]) -> str:
+def expand(text: str, environment: dict[str, str]) -> str:
     """As kubelet expands it: $(NAME) where it is known, $$ to a dollar."""
     return re.sub(
         r"\$(?:\$|\(([A-Za-z_.\-][\w.\-]*)\))",

@@ -6,8 +6,8 @@
 if [ ! -e /proc/net/if_inet6 ]; then
     for argument; do
         shift
-        set -- "$@" "$(printf '%s' "$argument" |
-            sed -e 's/"address":"::"/"address":"0.0.0.0"/g' -e 's/"extra_source_addresses":\[[^]]*\],//g')"
+        set -- "$@" "$(printf '%s' "$argument" | sed -e 's/"address":"::"/"address":"0.0.0.0"/g' \
+            -e 's/,"ipv4_compat":true//g' -e 's/"extra_source_addresses":\[[^]]*\],//g')"
     done
 fi
 exec envoy "$@"

@@ -10,8 +10,9 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any
 
 import h2.config
@@ -70,7 +71,7 @@ def pod(start_pod: PodFactory) -> Pod:
 def app(pod: Pod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The app on the pod's address alone: HTTP at 9001, HTTPS at 9002."""
     with inside(pod.network.netns("pod")):
-        servers = [HTTPServer((address("pod"), port), App) for port in (9001, 9002)]
+        servers = [TCPServer((address("pod"), port), App) for port in (9001, 9002)]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(_certificate(tmp_path_factory.mktemp("tls")))
     servers[1].socket = context.wrap_socket(servers[1].socket, server_side=True)
