@@ -1,0 +1,42 @@
+"""One cluster for the session, with the project installed from deploy/; each test module gets a namespace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.harness import MANIFEST, NAMESPACE, Cluster, running_cluster
+
+
+@pytest.fixture(scope="session")
+def bare_cluster() -> Iterator[Cluster]:
+    """A cluster with the project's images and nothing installed."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(bare_cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster with deploy/pysidecar.yaml installed and serving."""
+    manifest = MANIFEST.read_text()
+    bare_cluster.install(manifest)
+    try:
+        bare_cluster.wait("condition=Available", "deployment/pyinject", NAMESPACE)
+        yield bare_cluster
+    finally:
+        bare_cluster.uninstall(manifest)
+
+
+@pytest.fixture(scope="module")
+def injected(cluster: Cluster) -> Iterator[str]:
+    """A namespace whose pods get the sidecar."""
+    with cluster.namespace(istio_injection="enabled") as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def plain(cluster: Cluster) -> Iterator[str]:
+    """A namespace that says nothing about injection."""
+    with cluster.namespace() as name:
+        yield name
