@@ -61,7 +61,7 @@ def _apply(config: "Config", wanted: Ruleset, backend: "Backend", log: "Log") ->
         wanted = Ruleset()
     elif not config.replaces:
         refuse_drift(current, wanted.rules, backend.name)
-    before, after = routing.steps(wanted.routing, marks, config.cleanup_only)
+    before, after = routing.steps(wanted.routing, marks, prune=config.cleanup_only or config.prune)
     rules = backend.write(wanted.rules) if config.force_apply or _differs(current, wanted.rules) else ()
     if config.keeps_old:
         _tell_what_stays(current, wanted.rules, log)

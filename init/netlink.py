@@ -13,21 +13,22 @@ from init.network import Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _ROUTE, _NETFILTER = 0, 12  # netlink families
-_REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+_REQUEST, _ACK, _NONREC, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x100, 0x300, 0x200, 0x400
 _ERROR, _DONE = 2, 3
 _NEWADDR, _DELADDR, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE = 20, 21, 22, 24, 25, 26
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
-_NFT_GETCHAIN = 10 << 8 | 4  # subsystem nf_tables, message NFT_MSG_GETCHAIN
+_NFT_DELTABLE, _NFT_GETCHAIN, _NFT_DELCHAIN = (10 << 8 | message for message in (2, 4, 5))  # subsystem nf_tables
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _AF = {4: AF_INET, 6: AF_INET6}
 _FAMILY = {AF_INET: 4, AF_INET6: 6}
 _HEADER = "=IHHII"  # length, type, flags, sequence, port
 _LO = 1  # index of lo in every network namespace
 _RT_SCOPE_HOST, _RTN_LOCAL, _RTPROT_BOOT, _FR_ACT_TO_TBL = 254, 2, 3, 1
 _IFA_ADDRESS, _IFA_LOCAL, _FRA_TABLE, _FRA_FWMARK, _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 2, 15, 10, 1, 4, 15
-_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME = 1, 3
+_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME, _NFTA_TABLE_NAME = 1, 3, 1
 
 
 def addresses() -> "list[Network]":
@@ -104,6 +105,19 @@ def nft_chains() -> "set[tuple[int, str, str]]":
     return found
 
 
+def delete_empty_nft_table(family: int, table: str, chains: "Iterable[str]") -> None:
+    """Delete a table that has these chains, and none of them a rule; else it stays as it is, and OSError is raised."""
+    name = _attribute(_NFTA_TABLE_NAME, f"{table}\0".encode())
+    generic = pack("=BBH", _AF[family], 0, 0)
+    messages = [
+        (_NFT_DELCHAIN, generic + name + _attribute(_NFTA_CHAIN_NAME, f"{chain}\0".encode())) for chain in chains
+    ]
+    batch = pack("!BBH", AF_UNSPEC, 0, 10)  # for the subsystem nf_tables
+    begin, delete, end = (_BATCH_BEGIN, batch), (_NFT_DELTABLE, generic + name), (_BATCH_END, batch)
+    data = b"".join(_message(kind, _NONREC, body) for kind, body in [begin, *messages])
+    _exchange(_NETFILTER, data + _message(delete[0], _NONREC | _ACK, delete[1]) + _message(end[0], 0, end[1]))
+
+
 def _source(address: Network) -> bytes:
     header = pack("=BBBBI", _AF[address.family], address.length, 0, _RT_SCOPE_HOST, _LO)
     return header + _attribute(_IFA_LOCAL, address.packed) + _attribute(_IFA_ADDRESS, address.packed)
@@ -133,12 +147,20 @@ def _attributes(data: bytes, offset: int) -> "Iterator[tuple[int, bytes]]":
 
 def _talk(family: int, message: int, flags: int, payload: bytes) -> "list[bytes]":
     """Send one request; return the payloads of the answer's messages. Raises OSError."""
+    return _exchange(family, _message(message, flags, payload))
+
+
+def _message(kind: int, flags: int, payload: bytes) -> bytes:
+    padded = payload + bytes(-len(payload) % 4)
+    return pack(_HEADER, calcsize(_HEADER) + len(payload), kind, _REQUEST | flags, 1, 0) + padded
+
+
+def _exchange(family: int, messages: bytes) -> "list[bytes]":
     size = calcsize(_HEADER)
     answers: list[bytes] = []
-    with_header = pack(_HEADER, size + len(payload), message, _REQUEST | flags, 1, 0) + payload
     link = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family)
     try:
-        link.sendto(with_header, (0, 0))
+        link.sendto(messages, (0, 0))
         while True:
             data = link.recv(1 << 16)
             while len(data) >= size:

@@ -46,13 +46,13 @@ def diverting_marks(rules: "Iterable[Rule]") -> "set[int]":
     }
 
 
-def steps(wanted: "Sequence[Routing]", marks: "set[int]", cleanup: bool) -> "tuple[list[Step], list[Step]]":
+def steps(wanted: "Sequence[Routing]", marks: "set[int]", prune: bool) -> "tuple[list[Step], list[Step]]":
     """Steps to take before the rules change (what they rely on) and after (what they no longer need).
 
-    marks: those in use by the rules that are there, or about to be taken away. cleanup: no address of ours is to stay.
+    marks: those in use by the rules that are there, or about to be taken away. prune: the address ::6 goes when idle.
     """
     try:
-        missing, idle = _source(any(r.source for r in wanted), cleanup)
+        missing, idle = _source(any(r.source for r in wanted), prune)
         for family in (4, 6):
             want = {(r.mark, r.table) for r in wanted if r.family == family and r.mark}
             if want or marks:
@@ -64,12 +64,12 @@ def steps(wanted: "Sequence[Routing]", marks: "set[int]", cleanup: bool) -> "tup
     return [item.step(add=True) for item in missing], [item.step(add=False) for item in idle]
 
 
-def _source(wanted: bool, cleanup: bool) -> "tuple[list[Item], list[Item]]":
+def _source(wanted: bool, prune: bool) -> "tuple[list[Item], list[Item]]":
     """The address ::6, if it is missing; and if it is there for nothing."""
     item = _source_item()
     if wanted:
         return ([] if item.there() else [item]), []
-    return [], ([item] if cleanup and item.there() else [])
+    return [], ([item] if prune and item.there() else [])
 
 
 def _marked(family: int, want: "set[tuple[int, int]]", marks: "set[int]") -> "tuple[list[Item], list[Item]]":

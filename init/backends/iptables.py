@@ -5,6 +5,7 @@ trial. The tables of the other variant are never written.
 """
 
 import os
+from errno import EBUSY
 
 from init import netlink, process
 from init.backends import Backend, Current, Step
@@ -14,7 +15,7 @@ from init.tables import Ours, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from init.config import Config
     from init.rules import Rule
@@ -87,6 +88,9 @@ class Iptables(Backend):
     def write(self, rules: "Sequence[Rule]") -> "tuple[Step, ...]":
         """One step a family; atomic where it is one table."""
         steps = []
+        for family in {r.family for r in rules} | {f for f, found in self._found.items() if found}:
+            for verb in ("save", "restore"):
+                self._program(family, verb)
         for family in (4, 6):
             ours, before = self._ours[family], self._found[family]
             after = ours.replaced(before, [r for r in rules if r.family == family], self._comments, self._keep)
@@ -102,9 +106,12 @@ class Iptables(Backend):
             self._restore(family, script)
 
         def undo() -> None:
-            back = ours.script(self._save(family), before)
+            now = self._tables(family)
+            back = ours.script(now, before)
             if back:
                 self._restore(family, back)
+            if self.variant == "nft":
+                _delete_tables(family, now.keys() - before.keys())
 
         tables = [line[1:] for line in script.splitlines() if line[:1] == "*"]
         what = f"{_PREFIX[family]}-{self.variant}-restore: {', '.join(tables)}"
@@ -123,14 +130,18 @@ class Iptables(Backend):
         wait = ["-w", _LOCK_WAIT] if self.variant == "legacy" else []
         self._run(family, "restore", ["--noflush", *wait], script)
 
-    def _run(self, family: int, verb: str, options: "list[str]", given: str = "") -> str:
+    def _program(self, family: int, verb: str) -> str:
         name = f"{_PREFIX[family]}-{self.variant}-{verb}"
         program = process.find(name) or _unnamed(family, self.variant, verb)
         if not program:
             raise UnsupportedError(f"{name} is not installed; install the package iptables")
-        result = process.run([program, *options], given, self._environ)
+        return program
+
+    def _run(self, family: int, verb: str, options: "list[str]", given: str = "") -> str:
+        result = process.run([self._program(family, verb), *options], given, self._environ)
         if result.status == 0:
             return result.output
+        name = f"{_PREFIX[family]}-{self.variant}-{verb}"
         said = " ".join(line.strip() for line in result.errors.splitlines() if line.strip() and line[0] != "#")
         said = said or f"ended with status {result.status}"
         if "Permission denied" in said or "Operation not permitted" in said:
@@ -164,3 +175,14 @@ def _nft_chains() -> "set[tuple[int, str, str]]":
         raise RefusedError("reading nf_tables is not permitted; the container needs the capability NET_ADMIN") from e
     except OSError as e:
         raise UnsupportedError(f"this kernel has no nf_tables ({e.strerror}); the module nf_tables is missing") from e
+
+
+def _delete_tables(family: int, tables: "Iterable[str]") -> None:
+    """Take back tables that were made for us; those that others have put rules into meanwhile stay."""
+    chains = _nft_chains()
+    for table in tables:
+        try:
+            netlink.delete_empty_nft_table(family, table, [c for f, t, c in chains if (f, t) == (family, table)])
+        except OSError as e:
+            if e.errno != EBUSY:
+                raise RefusedError(f"cannot delete the table {table} again: {e.strerror}") from e

@@ -1,0 +1,93 @@
+"""A network namespace to run pyinit in, and all of its state that pyinit could change, as a value to compare."""
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+PYINIT = [sys.executable, "-m", "init"]
+PLAIN = ["-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*", "-d", "15090,15021,15020"]
+# Every table, both families, routes and policy rules.
+EVERYTHING = ["-i", "*", "-b", "*", "-m", "TPROXY", "--dual-stack", "--redirect-dns", "--capture-all-dns"]
+EVERYTHING += ["--drop-invalid", "-c", "net1", "-k", "eth1"]
+
+_names = (f"pyinit-test-{os.getpid()}-{n}" for n in itertools.count())
+
+State = dict[str, list[str]]
+
+
+class Namespace:
+    """A network namespace by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(
+        self, *argv: str, env: dict[str, str] | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in the namespace; its output is text."""
+        return subprocess.run(
+            ["ip", "netns", "exec", self.name, *argv],
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=60,
+        )
+
+    def pyinit(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run pyinit; look at its exit code yourself."""
+        return self.run(*PYINIT, *argv, env=env, check=False)
+
+    def must(self, *argv: str) -> str:
+        """Run pyinit, which must succeed; what it logged."""
+        done = self.pyinit(*argv)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    def state(self) -> State:
+        """Tables of both variants and families, policy rules, routes, addresses of lo; no counters, no empty tables."""
+        listings = {f"{p}-{v}": self.run(f"{p}-{v}-save").stdout for p in ("iptables", "ip6tables") for v in VARIANTS}
+        state = {name: _without_noise(text) for name, text in listings.items()}
+        for ip in ("-4", "-6"):
+            state[f"rule {ip}"] = self.run("ip", ip, "rule").stdout.splitlines()
+            state[f"route {ip}"] = self.run("ip", ip, "route", "show", "table", "all").stdout.splitlines()
+            state[f"lo {ip}"] = re.findall(r"inet6? (\S+)", self.run("ip", ip, "addr", "show", "dev", "lo").stdout)
+        return state
+
+
+VARIANTS = ("nft", "legacy")
+
+
+def _without_noise(listing: str) -> list[str]:
+    """The lines of an iptables-save listing that say something: none of a table without rules and chains of its own."""
+    kept: list[str] = []
+    for table in re.findall(r"^\*.*?^COMMIT", listing, re.M | re.S):
+        lines = [re.sub(r" \[\d+:\d+\]$", "", line) for line in table.splitlines()]
+        if any(line.startswith("-A") or (line[0] == ":" and line.endswith(" -")) for line in lines):
+            kept += lines
+    return kept
+
+
+@contextmanager
+def namespace(*addresses: str) -> Iterator[Namespace]:
+    """A fresh namespace with these addresses on its interface eth0."""
+    name = next(_names)
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        there = Namespace(name)
+        there.run("ip", "link", "set", "lo", "up")
+        there.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "peer0")
+        for device in ("eth0", "peer0"):
+            there.run("ip", "link", "set", device, "up")
+        for address in addresses:
+            there.run("ip", "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
+        yield there
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
