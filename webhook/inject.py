@@ -6,9 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from webhook import annotations as names
+from webhook import finish, overlay, podtree, probes, prometheus, proxyconfig
+from webhook.context import Context, is_openshift
 from webhook.decide import Decision as Decision
+from webhook.decide import decide
+from webhook.overlay import Status
+from webhook.patch import patch
+from webhook.podtree import PROXY, Pod
+from webhook.proxyconfig import ProxyConfig
 from webhook.settings import Settings
-from webhook.workload import Workload
+from webhook.shape import check_pod
+from webhook.workload import Workload, of_pod
+
+CLUSTER_VARIABLE = "ISTIO_META_CLUSTER_ID"
+NETWORK_VARIABLE = "ISTIO_META_NETWORK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +63,91 @@ def inject(settings: Settings, request: Request) -> Result:
     The pod is not changed: the result shares with it all that stays the same. Raises InjectionError for a pod that
     cannot be injected as it asks to be.
     """
-    raise NotImplementedError
+    pod = request.pod
+    check_pod(pod)
+    annotations, labels = podtree.annotations(pod), podtree.labels(pod)
+    decision = decide(settings.policy, podtree.spec(pod), request.namespace, labels, annotations)
+    if not decision.inject:
+        return Result(decision, pod)
+    names.check(annotations)
+    injected = _injected(settings, request, pod)
+    return Result(decision, injected, patch(pod, injected))
+
+
+def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
+    pod = overlay.without_app_user(original) if is_openshift(request.namespace_metadata) else original
+    annotations = podtree.annotations(pod)
+    proxy = _proxy_config(settings, annotations)
+    status = Status.of(pod)
+    pod, earlier = _without_earlier(pod) if status is not None else (pod, {})
+    earlier_probers = probes.parse(earlier.get(probes.VARIABLE))
+    context = Context(
+        settings,
+        overlay.stripped(pod, status, settings.status_port),
+        workload=request.workload or of_pod(podtree.metadata(pod), podtree.labels(pod), request.namespace),
+        native=request.native_sidecars,
+        proxy=proxy,
+        namespace=request.namespace_metadata,
+        earlier_probers=earlier_probers,
+    )
+    overlaid = overlay.lay_over(settings, pod, context, status)
+    pod = overlay.with_users_of(overlaid.pod, pod, context)
+
+    environment = _cluster_environment(settings, request, podtree.labels(original))
+    sidecar = podtree.find_in_pod(pod, PROXY)
+    if sidecar is not None and environment:
+        pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, environment))
+    app_metrics = earlier.get(prometheus.VARIABLE)
+    pod = prometheus.merge_metrics(pod, settings.status_port, app_metrics, default=settings.prometheus_merge)
+    pod = _with_probes(settings, pod, earlier_probers)
+    pod = finish.marked(
+        pod, overlaid.added, settings.revision, environment.get(NETWORK_VARIABLE, ""), settings.injected_annotations
+    )
+    return finish.ordered(pod, hold=settings.hold_application or bool(proxy.get("holdApplicationUntilProxyStarts")))
+
+
+def _without_earlier(pod: Pod) -> tuple[Pod, dict[str, str]]:
+    """The pod without the variables that an earlier injection made of the app's probes and metrics, and their values.
+
+    The app no longer says them itself: they are carried over.
+    """
+    proxy = podtree.find_in_pod(pod, PROXY)
+    if proxy is None:
+        return pod, {}
+    carried = {}
+    for name in (probes.VARIABLE, prometheus.VARIABLE):
+        if (value := podtree.variable(proxy, name)) is not None:
+            carried[name] = value
+    if not carried:
+        return pod, {}
+    rest = [entry for entry in proxy["env"] if entry.get("name") not in carried]
+    return podtree.with_container(pod, proxy, {**proxy, "env": rest}), carried
+
+
+def _proxy_config(settings: Settings, annotations: Mapping[str, str]) -> ProxyConfig:
+    own = annotations.get(names.PROXY_CONFIG)
+    return settings.proxy if own is None else proxyconfig.overlay(settings.proxy, proxyconfig.parse(own))
+
+
+def _cluster_environment(settings: Settings, request: Request, labels: Mapping[str, str]) -> dict[str, str]:
+    """Which cluster and network the proxy is told that it is in: the settings', over that the URL's and the pod's label."""
+    found = dict(request.proxy_env)
+    cluster = found.get(CLUSTER_VARIABLE) or settings.cluster
+    network = labels.get(names.NETWORK_LABEL, found.get(NETWORK_VARIABLE) or settings.network)
+    if cluster:
+        found[CLUSTER_VARIABLE] = cluster
+    if network:
+        found[NETWORK_VARIABLE] = network
+    return dict(sorted(found.items()))
+
+
+def _with_probes(settings: Settings, pod: Pod, earlier: probes.Probers) -> Pod:
+    """The pod with its probes answered by the proxy, where there is one and they are to be rewritten."""
+    sidecar = podtree.find_in_pod(pod, PROXY)
+    if sidecar is None or not probes.wanted(podtree.annotations(pod), default=settings.rewrite_probes):
+        return pod
+    found = probes.collect(pod, settings.status_port) | earlier
+    if found:
+        text = probes.to_json(found)
+        pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, {probes.VARIABLE: text}))
+    return probes.rewrite(pod, settings.status_port)

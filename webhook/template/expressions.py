@@ -8,6 +8,8 @@ needs no guards.
 from __future__ import annotations
 
 import ast
+import keyword
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +26,11 @@ _ALLOWED = (
     ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.IfExp,
     ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Slice, ast.Load, ast.Store, ast.Starred,
 )  # fmt: skip
+
+
+# A field may have the name of one of Python's keywords (values.global): it is written with a mark before it is parsed.
+_KEYWORD_FIELD = re.compile(rf"""('[^']*'|"[^"]*")|\.\s*({"|".join(keyword.kwlist)})\b""")
+_MARK = "_keyword_"
 
 
 class ExpressionError(Exception):
@@ -53,8 +60,9 @@ def split(source: str) -> list[str | ast.expr]:
 
 def parse(source: str) -> ast.expr:
     """The syntax tree of one expression."""
+    marked = _KEYWORD_FIELD.sub(lambda match: match[1] or f".{_MARK}{match[2]}", source)
     try:
-        return ast.parse(source.strip(), mode="eval").body
+        return ast.parse(marked.strip(), mode="eval").body
     except SyntaxError as error:
         raise ExpressionError(f"${{{source}}} is not an expression: {error.msg}") from error
 
@@ -163,8 +171,9 @@ class Translator:
         if isinstance(node, ast.Name):
             return self._name(node, bound)
         if isinstance(node, ast.Attribute):
-            self._check_field(node.attr)
-            return self._call("_field", self._inner(node.value, bound), ast.Constant(node.attr))
+            name = node.attr.removeprefix(_MARK)
+            self._check_name(name)
+            return self._call("_field", self._inner(node.value, bound), ast.Constant(name))
         if isinstance(node, ast.Subscript):
             key = node.slice
             code = self._slice(key, bound) if isinstance(key, ast.Slice) else self._inner(key, bound)
@@ -246,14 +255,14 @@ class Translator:
             iterated = self._inner(generator.iter, bound)
             inner = bound | {part.id for part in ast.walk(generator.target) if isinstance(part, ast.Name)}
             for name in inner - bound:
-                self._check_field(name)
+                self._check_name(name)
             conditions = [self._inner(condition, inner) for condition in generator.ifs]
             generators.append(ast.comprehension(generator.target, iterated, conditions, 0))
             bound = inner
         return type(node)(self._inner(node.elt, bound), generators)
 
     @staticmethod
-    def _check_field(name: str) -> None:
+    def _check_name(name: str) -> None:
         if name.startswith("_"):
             raise ExpressionError(f"{name}: names do not begin with an underscore")
 

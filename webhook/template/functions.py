@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json as _json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+from init.config import SETTINGS
 
 from webhook.envoy.settings import envoy_bootstrap, seconds
 
@@ -51,9 +53,12 @@ def parse_json(source: str) -> Any:
     return _json.loads(source)
 
 
-def lines(items: Iterable[object]) -> str:
-    """The items as text, a line each."""
-    return "\n".join(map(text, items))
+def entries(source: str) -> list[tuple[str, Any]]:
+    """The entries of a JSON object with their names, in the order of names; of a JSON list with their numbers."""
+    value = _json.loads(source or "{}")
+    if isinstance(value, list):
+        return [(str(index), entry) for index, entry in enumerate(value)]
+    return sorted(value.items(), key=lambda pair: pair[0])
 
 
 def dirname(path: str) -> str:
@@ -86,9 +91,44 @@ def with_network(networks: str, name: str) -> str:
     return f'{networks[:end]}, {json({"name": name})}{networks[end:]}'
 
 
+def init_args(**settings: object) -> list[str]:
+    """The command line of an init container, from settings by their names in `init.config.Config`, in the order given.
+
+    A setting that is None is left out, a flag without a value is there for True. Values are the text that was asked for:
+    the init container parses them, and refuses what it does not understand.
+    """
+    args: list[str] = []
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise ValueError(f"init_args has no setting {name}; there are {', '.join(SETTINGS)}")
+        setting = SETTINGS[name]
+        if value is None or (setting.kind.boolean and not value):
+            continue
+        if setting.kind.boolean:
+            args.append(f"--{setting.flag}")
+        elif setting.short:
+            args += [f"-{setting.short}", text(value)]
+        else:
+            args.append(f"--{setting.flag}={text(value)}")
+    return args
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (annotation, label, text, json, parse_json, lines, dirname, with_port, with_network, envoy_bootstrap, seconds)
+    for function in (
+        annotation,
+        label,
+        text,
+        json,
+        parse_json,
+        entries,
+        dirname,
+        with_port,
+        with_network,
+        init_args,
+        envoy_bootstrap,
+        seconds,
+    )
 } | {"len": len, "int": int, "str": text, "bool": bool, "sorted": sorted, "min": min, "max": max, "any": any, "all": all}
 OF_THE_POD = frozenset({"annotation", "label"})
 

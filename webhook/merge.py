@@ -1,0 +1,118 @@
+"""Strategic merge: a pod's part laid over a pod, as `kubectl patch` and Istio's injector lay them.
+
+Objects merge field by field, a null deletes. Lists are replaced, but for those that the API declares to be merged by a key
+(patchMergeKey in core/v1): there an entry merges into the one with the same key. The order that comes out is the API
+machinery's too: the overlay's entries in the overlay's order, and the others among them where the target had them,
+or behind them where no order between the two is known.
+
+Nothing is changed in place: results share what neither side changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from webhook.errors import PodError
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What of an object's fields are lists merged by a key, with the schema of their entries, or objects with such lists."""
+
+    lists: Mapping[str, tuple[str, Schema]] = field(default_factory=dict)
+    objects: Mapping[str, Schema] = field(default_factory=dict)
+
+
+_PLAIN = Schema()
+_CONTAINER = Schema(
+    {
+        "env": ("name", _PLAIN),
+        "ports": ("containerPort", _PLAIN),
+        "volumeMounts": ("mountPath", _PLAIN),
+        "volumeDevices": ("devicePath", _PLAIN),
+    }
+)
+_SPEC = Schema(
+    {
+        "containers": ("name", _CONTAINER),
+        "initContainers": ("name", _CONTAINER),
+        "ephemeralContainers": ("name", _CONTAINER),
+        "volumes": ("name", _PLAIN),
+        "imagePullSecrets": ("name", _PLAIN),
+        "hostAliases": ("ip", _PLAIN),
+        "topologySpreadConstraints": ("topologyKey", _PLAIN),
+        "resourceClaims": ("name", _PLAIN),
+        "schedulingGates": ("name", _PLAIN),
+    }
+)
+POD = Schema(objects={"spec": _SPEC})
+
+
+def merge(target: Mapping[str, Any], overlay: Mapping[str, Any], schema: Schema = POD, path: str = "pod") -> dict[str, Any]:
+    """The target with the overlay laid over it. Raises PodError for a list to be merged that holds no objects."""
+    result = dict(target)
+    for key, value in overlay.items():
+        if value is None:
+            result.pop(key, None)
+            continue
+        before = result.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            result[key] = merge(before, value, schema.objects.get(key, _PLAIN), f"{path}.{key}")
+        elif key in schema.lists and isinstance(value, list) and before:
+            merge_key, entries = schema.lists[key]
+            result[key] = _merge_list(before, value, merge_key, entries, f"{path}.{key}")
+        else:
+            result[key] = value
+    return result
+
+
+def _merge_list(
+    target: object, overlay: Sequence[dict[str, Any]], key: str, schema: Schema, path: str
+) -> list[dict[str, Any]]:
+    if not isinstance(target, list):
+        raise PodError(path, target, "a list")
+    positions: dict[object, int] = {}
+    for index, entry in enumerate(target):
+        positions.setdefault(_key(entry, key, f"{path}[{index}]"), index)
+    merged: list[dict[str, Any]] = list(target)
+    wanted: dict[object, int] = {}
+    for index, entry in enumerate(overlay):
+        value = _key(entry, key, f"{path}[{index}]")
+        wanted.setdefault(value, index)
+        if (position := positions.get(value)) is None:
+            positions[value] = len(merged)
+            merged.append(entry)
+        else:
+            merged[position] = merge(merged[position], entry, schema, f"{path}[{position}]")
+    if len(merged) == len(target) + len(overlay):
+        return [*overlay, *target]
+
+    ours = sorted((entry for entry in merged if entry.get(key) in wanted), key=lambda entry: wanted[entry.get(key)])
+    others = [entry for entry in merged if entry.get(key) not in wanted]
+    return _interleave(others, ours, {value: index for value, index in positions.items() if index < len(target)}, key)
+
+
+def _interleave(
+    others: list[dict[str, Any]], ours: list[dict[str, Any]], before: Mapping[object, int], key: str
+) -> list[dict[str, Any]]:
+    """Both lists in their own order; one of `others` goes before one of `ours` only where the target had them so."""
+    result: list[dict[str, Any]] = []
+    position = 0
+    for entry in ours:
+        place = before.get(entry.get(key))
+        while place is not None and position < len(others) and before[others[position].get(key)] < place:
+            result.append(others[position])
+            position += 1
+        result.append(entry)
+    return result + others[position:]
+
+
+def _key(entry: object, key: str, path: str) -> object:
+    if not isinstance(entry, dict):
+        raise PodError(path, entry, "an object")
+    value = entry.get(key)
+    if isinstance(value, (dict, list)):
+        raise PodError(f"{path}.{key}", value, "a string or number")
+    return value

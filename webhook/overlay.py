@@ -1,0 +1,232 @@
+"""From a pod to the pod with the templates laid over it; what its author wrote of the same containers lies on top.
+
+    pod ──stripped──▶ as its author wrote it ──templates──▶ overlays ──merge──▶ over the pod ──reapplied──▶ the author's own on top
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from webhook import annotations as names
+from webhook import podtree
+from webhook.context import Context
+from webhook.errors import AnnotationError
+from webhook.merge import merge
+from webhook.podtree import INIT, PROXY, VALIDATION, Container, Pod
+from webhook.prometheus import is_merged, without_prometheus
+from webhook.settings import Settings
+from webhook.shape import check_containers
+
+AUTO_IMAGE = "auto"
+
+# Fields of a container whose zero is as good as nothing in the Kubernetes API (no pointer in its Go types).
+_ZERO_IS_NOTHING = frozenset(
+    "failureThreshold hostPort initialDelaySeconds periodSeconds port readOnly stdin stdinOnce successThreshold"
+    " timeoutSeconds tty".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The names of what an earlier injection added (annotation sidecar.istio.io/status)."""
+
+    containers: tuple[str, ...] = ()
+    init_containers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, pod: Pod) -> Status | None:
+        """The pod's status; None for a pod that was not injected before, empty where it cannot be read."""
+        text = podtree.annotations(pod).get(names.STATUS)
+        if text is None:
+            return None
+        try:
+            status = json.loads(text)
+        except ValueError:
+            return cls()
+        if not isinstance(status, dict):
+            return cls()
+        return cls(_strings(status.get("containers")), _strings(status.get("initContainers")))
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaid:
+    """The pod with the templates laid over it, and the templates' own part: `added` is what all of them say together."""
+
+    pod: Pod
+    added: dict[str, Any]
+
+
+def stripped(pod: Pod, status: Status | None, status_port: int) -> Pod:
+    """The pod as its author wrote it, for templates to read: without what an earlier injection added."""
+    if status is not None:
+        spec = dict(podtree.spec(pod))
+        spec["containers"] = podtree.without(podtree.containers(pod), status.containers)
+        spec["initContainers"] = podtree.without(podtree.containers(pod, "initContainers"), status.init_containers)
+        annotations = dict(podtree.annotations(pod))
+        if is_merged(annotations, status_port):
+            annotations = without_prometheus(annotations)
+        annotations.pop(names.STATUS, None)
+        pod = podtree.with_metadata({**pod, "spec": spec}, "annotations", annotations)
+    return _with_overrides(pod, _overrides(pod))
+
+
+def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | None) -> Overlaid:
+    """Render the templates that the pod or the settings name, and merge them into the pod."""
+    merged, added = pod, {}
+    for name in _template_names(settings, podtree.annotations(pod)):
+        overlay = settings.templates[name].render(context)
+        for patch in settings.patches:
+            overlay = patch.apply(name, overlay)
+        added = merge(added, overlay)
+        merged = merge(_moved(merged, added, context), overlay)
+    return Overlaid(_reapplied(merged, pod, added, status), added)
+
+
+def _moved(pod: Pod, added: Pod, context: Context) -> Pod:
+    """The author's own istio-proxy among the init containers, where the template has it there: it is always written
+    among the containers, whether or not it will be a native sidecar."""
+    own = podtree.find(podtree.containers(pod), PROXY)
+    if not context.native or own is None or podtree.find(podtree.containers(added, "initContainers"), PROXY) is None:
+        return pod
+    rest = [container for container in podtree.containers(pod) if container is not own]
+    return podtree.with_spec(
+        podtree.with_spec(pod, "containers", rest), "initContainers", [*podtree.containers(pod, "initContainers"), own]
+    )
+
+
+def _reapplied(merged: Pod, pod: Pod, added: Pod, status: Status | None) -> Pod:
+    """Lay what the author wrote of a template's container over the result, and remember it in an annotation.
+
+    The annotation is for the next injection, which finds the merged container in the pod and could not tell the parts.
+    A container that the status names came from a template and not from the author.
+    """
+    earlier = _overrides(pod)
+    overrides: dict[str, list[Container]] = {}
+    for field in podtree.LISTS:
+        injected = () if status is None else status.containers if field == "containers" else status.init_containers
+        for container in podtree.containers(added, field):
+            name = container.get("name")
+            if name in injected or not isinstance(name, str):
+                continue
+            own = podtree.find(earlier.get(field) or (), name)
+            if own is None:
+                own = podtree.find(podtree.containers(pod), name) if field == "containers" else podtree.find_in_pod(pod, name)
+            if own is not None:
+                overlay = _said(own)
+                if overlay.get("image") == AUTO_IMAGE:
+                    del overlay["image"]
+                overrides.setdefault(field, []).append(overlay)
+                merged = merge(merged, {"spec": {field: [overlay]}})
+    if status is None and overrides:
+        text = json.dumps(overrides, separators=(",", ":"), ensure_ascii=False)
+        merged = podtree.with_metadata(merged, "annotations", {**podtree.annotations(merged), names.OVERRIDES: text})
+    return merged
+
+
+def with_users_of(merged: Pod, pod: Pod, context: Context) -> Pod:
+    """The pod whose init container goes by the user that the author gave to istio-proxy.
+
+    Rules for another user than the proxy's would send its own traffic back to it, for ever.
+    """
+    own = podtree.find_in_pod(pod, PROXY)
+    identity = (own or {}).get("securityContext") or {}
+    user, group = identity.get("runAsUser"), identity.get("runAsGroup")
+    init = _init_container(merged)
+    if (user is None and group is None) or init is None:
+        return merged
+    mode = podtree.annotations(merged).get(names.INTERCEPTION_MODE)
+    transparent = "TPROXY" in (context.proxy.get("interceptionMode"), mode)
+    if transparent and user is not None:
+        # binding the client's address takes root
+        proxy = podtree.find_in_pod(merged, PROXY)
+        if proxy is not None:
+            merged = podtree.with_container(merged, proxy, _with_identity(proxy, {"runAsUser": 0}))
+    new = init
+    if not transparent and init.get("name") == VALIDATION:
+        ids = {"runAsUser": user, "runAsGroup": group}
+        new = _with_identity(new, {field: value for field, value in ids.items() if value is not None})
+    args = new.get("args") or []
+    if user and "-u" in args[:-1]:
+        place = args.index("-u") + 1
+        new = {**new, "args": [*args[:place], str(user), *args[place + 1 :]]}
+    return podtree.with_container(merged, init, new)
+
+
+def without_app_user(pod: Pod) -> Pod:
+    """The pod whose istio-proxy has no user of its own where it is the app's.
+
+    OpenShift sets the same user on every container: taken for the author's wish, the proxy's traffic would pass for the app's.
+    """
+    proxy = podtree.find_in_pod(pod, PROXY)
+    if proxy is None or not proxy.get("securityContext"):
+        return pod
+    proxy_user = app_user = 0
+    for container in podtree.containers(pod):
+        user = (container.get("securityContext") or {}).get("runAsUser")
+        if user is not None and container.get("name") == PROXY:
+            proxy_user = user
+        elif user is not None and container.get("name") not in (INIT, VALIDATION):
+            app_user = user
+    if proxy_user != app_user:
+        return pod
+    rest = {key: value for key, value in proxy["securityContext"].items() if key not in ("runAsUser", "runAsGroup")}
+    return podtree.with_container(pod, proxy, {**proxy, "securityContext": rest})
+
+
+def _init_container(pod: Pod) -> Container | None:
+    inits = podtree.containers(pod, "initContainers")
+    return podtree.find(inits, INIT) or podtree.find(inits, VALIDATION)
+
+
+def _with_identity(container: Container, identity: Mapping[str, int]) -> Container:
+    return {**container, "securityContext": {**(container.get("securityContext") or {}), **identity}}
+
+
+def _template_names(settings: Settings, annotations: Mapping[str, str]) -> list[str]:
+    asked = annotations.get(names.TEMPLATES)
+    chosen = settings.default_templates if asked is None else [name.strip() for name in asked.split(",")]
+    return [template for name in chosen for template in settings.aliases.get(name, (name,))]
+
+
+def _overrides(pod: Pod) -> dict[str, list[Container]]:
+    """What the annotation remembers of the author's own containers."""
+    text = podtree.annotations(pod).get(names.OVERRIDES)
+    if text is None:
+        return {}
+    try:
+        overrides = json.loads(text)
+    except ValueError as error:
+        raise AnnotationError(names.OVERRIDES, text, "JSON") from error
+    check_containers(overrides, f"annotation {names.OVERRIDES}")
+    return {field: overrides.get(field) or [] for field in podtree.LISTS}
+
+
+def _with_overrides(pod: Pod, overrides: Mapping[str, list[Container]]) -> Pod:
+    for field, remembered in overrides.items():
+        there = podtree.containers(pod, field)
+        missing = [container for container in remembered if podtree.find(there, container.get("name") or "") is None]
+        if missing:
+            pod = podtree.with_spec(pod, field, [*there, *missing])
+    return pod
+
+
+def _said(container: Container) -> Container:
+    """The fields of a container that say something, as the API stores them: an empty list is no wish for an empty list."""
+    return {key: said for key, value in container.items() if (said := _meant(key, value)) is not None}
+
+
+def _meant(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {inner: meant for inner, entry in value.items() if (meant := _meant(inner, entry)) is not None} or None
+    if isinstance(value, list):
+        return [entry if not isinstance(entry, dict) else _said(entry) for entry in value] or None
+    if value == "" or (not value and key in _ZERO_IS_NOTHING):
+        return None
+    return value
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(entry for entry in value if isinstance(entry, str)) if isinstance(value, list) else ()

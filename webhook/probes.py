@@ -1,0 +1,187 @@
+"""The app's probes and lifecycle hooks, answered by the proxy.
+
+kubelet probes a container by the pod's address, and so through the proxy, where mutual TLS or a gRPC probe's plain HTTP/2
+would fail. The probe is therefore turned into an HTTP one to the proxy's status port, at a path that names the container
+and the probe, and the proxy asks the app as kubelet would have. What it asks (a prober) stands in its environment:
+
+    livenessProbe: {grpc: {port: 9000}}  ──▶  livenessProbe: {httpGet: {path: /app-health/web/livez, port: 15020}}
+                                              ISTIO_KUBE_APP_PROBERS={"/app-health/web/livez": {"grpc": {"port": 9000}}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from webhook import annotations as names
+from webhook import podtree
+from webhook.podtree import Container, Pod
+
+VARIABLE = "ISTIO_KUBE_APP_PROBERS"
+
+_PROBES = {"readinessProbe": "readyz", "livenessProbe": "livez", "startupProbe": "startupz"}
+_HOOKS = {"preStop": "prestopz", "postStart": "poststartz"}
+_HANDLERS = ("httpGet", "tcpSocket", "grpc")
+
+Probers = dict[str, dict[str, Any]]
+
+
+class _Ports(NamedTuple):
+    """Which inbound ports the proxy captures: those of `included`, or, where that is None, all but those of `excluded`."""
+
+    included: frozenset[int] | None
+    excluded: frozenset[int]
+
+    def captured(self, port: int) -> bool:
+        return port in self.included if self.included is not None else port not in self.excluded
+
+
+def wanted(annotations: Mapping[str, str], *, default: bool) -> bool:
+    """Whether the pod's probes are to be rewritten."""
+    asked = names.flag(annotations.get(names.REWRITE_PROBES, ""))
+    return default if asked is None else asked
+
+
+def collect(pod: Pod, status_port: int) -> Probers:
+    """What the proxy is to ask for each probe and hook, by path, in the order of paths."""
+    ports = _captured_ports(podtree.annotations(pod))
+    found: Probers = {}
+    for container in _apps(pod):
+        for handler, path in _handlers(container):
+            if _is_rewritten(handler, path):
+                continue
+            prober = _prober(container, handler)
+            if prober is not None and ports.captured(_port(prober)):
+                found[path] = prober
+    return dict(sorted(found.items()))
+
+
+def parse(text: str | None) -> Probers:
+    """The probers in an environment variable; empty where there are none that can be read."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def rewrite(pod: Pod, status_port: int) -> Pod:
+    """The pod with its probes and hooks pointing at the proxy."""
+    annotations = podtree.annotations(pod)
+    ports = _captured_ports(annotations)
+    target = int(annotations.get(names.STATUS_PORT, "").strip() or status_port)
+    for field in podtree.LISTS:
+        before = podtree.containers(pod, field)
+        after = [
+            container if container.get("name") == podtree.PROXY else _rewritten(container, target, ports)
+            for container in before
+        ]
+        if any(new is not old for new, old in zip(after, before, strict=True)):
+            pod = podtree.with_spec(pod, field, after)
+    return pod
+
+
+def _captured_ports(annotations: Mapping[str, str]) -> _Ports:
+    """The annotations alone count here, as they do for Istio: what the settings include or leave out is not looked at."""
+    included = annotations.get(names.INCLUDE_INBOUND_PORTS, "")
+    if included and included != "*":
+        return _Ports(frozenset(names.ports(included) or ()), frozenset())
+    return _Ports(None, frozenset(names.ports(annotations.get(names.EXCLUDE_INBOUND_PORTS, "")) or ()))
+
+
+def _apps(pod: Pod) -> Iterator[Container]:
+    for field in reversed(podtree.LISTS):
+        for container in podtree.containers(pod, field):
+            if container.get("name") != podtree.PROXY:
+                yield container
+
+
+def _handlers(container: Container) -> Iterator[tuple[dict[str, Any], str]]:
+    """A container's probes and hooks, each with the path that the proxy answers it on."""
+    name = container.get("name") or ""
+    for field, kind in _PROBES.items():
+        if probe := container.get(field):
+            yield probe, f"/app-health/{name}/{kind}"
+    for field, kind in _HOOKS.items():
+        if hook := (container.get("lifecycle") or {}).get(field):
+            yield hook, f"/app-lifecycle/{name}/{kind}"
+
+
+def _is_rewritten(handler: Mapping[str, Any], path: str) -> bool:
+    """Whether an earlier injection was here: the proxy must not be told to ask itself."""
+    return (handler.get("httpGet") or {}).get("path") == path
+
+
+def _prober(container: Container, handler: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What to ask, its port a number; None for commands, and for a port's name that the container does not have."""
+    for kind in _HANDLERS:
+        if (action := handler.get(kind)) is None:
+            continue
+        port = action.get("port")
+        if isinstance(port, str):
+            port = _named_port(container, port)
+            if port is None:
+                return None
+            action = {**action, "port": port}
+        prober = {kind: action}
+        return prober | {"timeoutSeconds": handler["timeoutSeconds"]} if handler.get("timeoutSeconds") else prober
+    return None
+
+
+def _named_port(container: Container, name: str) -> int | None:
+    for port in container.get("ports") or ():
+        if port.get("name") == name and port.get("containerPort"):
+            return int(port["containerPort"])
+    return int(name) if name.isascii() and name.isdecimal() and len(name) <= 5 else None
+
+
+def _port(prober: Mapping[str, Any]) -> int:
+    """A prober's port; 0 where it has none."""
+    for kind in _HANDLERS:
+        if kind in prober:
+            port = prober[kind].get("port")
+            return port if isinstance(port, int) else 0
+    return 0
+
+
+def _rewritten(container: Container, target: int, ports: _Ports) -> Container:
+    name = container.get("name") or ""
+    changed: dict[str, Any] = {}
+    for field, kind in _PROBES.items():
+        probe = container.get(field)
+        if probe and (new := _redirected(container, probe, f"/app-health/{name}/{kind}", target, ports)) is not probe:
+            changed[field] = new
+    lifecycle = container.get("lifecycle") or {}
+    for field, kind in _HOOKS.items():
+        hook = lifecycle.get(field)
+        if hook and (new := _redirected(container, hook, f"/app-lifecycle/{name}/{kind}", target, ports)) is not hook:
+            lifecycle = changed["lifecycle"] = {**lifecycle, field: new}
+    return {**container, **changed} if changed else container
+
+
+def _redirected(
+    container: Container, handler: dict[str, Any], path: str, target: int, ports: _Ports
+) -> dict[str, Any]:
+    """A probe or hook as an HTTP one to the proxy; the same object where it stays as it is."""
+    kind = next((kind for kind in _HANDLERS if handler.get(kind) is not None), None)
+    if kind is None:
+        return handler
+    prober = _prober(container, handler)
+    # a name that stands for no port reads as port 0, which no list of ports leaves out
+    if not ports.captured(_port(prober) if prober else 0):
+        return handler
+    action: dict[str, Any] = {"path": path, "port": target}
+    if kind == "httpGet":
+        action = {**handler["httpGet"], **action}
+        if action.get("scheme") == "HTTPS":
+            # kubelet ──HTTP──▶ proxy ──HTTPS──▶ app
+            action["scheme"] = "HTTP"
+        if action == handler["httpGet"]:
+            return handler
+    return {"httpGet": action, **{field: value for field, value in handler.items() if field not in _HANDLERS}}
+
+
+def to_json(probers: Probers) -> str:
+    """The probers as the proxy's agent reads them."""
+    return json.dumps(dict(sorted(probers.items())), separators=(",", ":"), ensure_ascii=False)

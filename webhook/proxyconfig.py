@@ -1,0 +1,119 @@
+"""Istio's ProxyConfig (istio.io, mesh v1alpha1): the mesh's default with a pod's own over it, and its JSON for the proxy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from webhook.errors import SettingsError
+from webhook.yamlio import load_yaml
+
+ProxyConfig = dict[str, Any]
+
+# What the proxy takes where nothing is said; such fields are left out of the JSON that it gets.
+DEFAULTS: ProxyConfig = {
+    "configPath": "./etc/istio/proxy",
+    "binaryPath": "/usr/local/bin/envoy",
+    "serviceCluster": "istio-proxy",
+    "drainDuration": "45s",
+    "terminationDrainDuration": "5s",
+    "discoveryAddress": "istiod.istio-system.svc:15012",
+    "proxyAdminPort": 15000,
+    "controlPlaneAuthPolicy": "MUTUAL_TLS",
+    "statNameLength": 189,
+    "statusPort": 15020,
+    "interceptionMode": "REDIRECT",
+}
+_MODES = ("REDIRECT", "TPROXY", "NONE")
+_DURATION = re.compile(r"-?\d{1,12}(\.\d{1,9})?s")
+# Fields of which a message holds one at most: setting one takes the others away.
+_EITHER = (
+    frozenset({"serviceCluster", "tracingServiceName"}),
+    frozenset({"zipkin", "lightstep", "datadog", "stackdriver", "openCensusAgent"}),
+)
+# Maps of the user's own names, which stay as they are written.
+_MAPS = frozenset({"proxyMetadata", "runtimeValues", "customTags"})
+
+
+def _is_integer(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**32
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {}
+for _names, _kind in (
+    ("statusPort proxyAdminPort", (lambda v: _is_integer(v) and v <= 65535, "a port, 0 to 65535")),
+    ("concurrency statNameLength", (_is_integer, "a whole number")),
+    ("drainDuration terminationDrainDuration", (lambda v: isinstance(v, str) and _DURATION.fullmatch(v), "seconds (45s)")),
+    ("interceptionMode", (lambda v: v in _MODES, "REDIRECT, TPROXY or NONE")),
+    ("holdApplicationUntilProxyStarts", (lambda v: isinstance(v, bool), "true or false")),
+    ("proxyMetadata", (lambda v: isinstance(v, dict) and all(isinstance(x, str) for x in v.values()), "a mapping of strings")),
+    ("tracing image", (lambda v: isinstance(v, dict), "a mapping")),
+    ("discoveryAddress configPath binaryPath", (lambda v: isinstance(v, str), "a string")),
+):
+    _KINDS |= dict.fromkeys(_names.split(), _kind)
+
+
+def parse(source: str) -> ProxyConfig:
+    """The configuration in a YAML or JSON text. Raises SettingsError."""
+    return checked(load_yaml(source, "proxy configuration"), "proxy configuration")
+
+
+def checked(value: object, where: str) -> ProxyConfig:
+    """The configuration with its fields named as JSON names them. Raises SettingsError, whose message begins with `where`."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: {value!r} is not a mapping")
+    config: ProxyConfig = _camel(value)
+    for name, content in config.items():
+        allowed, description = _KINDS.get(name, (None, ""))
+        if allowed is not None and content is not None and not allowed(content):
+            raise SettingsError(f"{where}.{name}: {content!r} is not {description}")
+    return {name: content for name, content in config.items() if content is not None}
+
+
+def overlay(config: ProxyConfig, over: ProxyConfig) -> ProxyConfig:
+    """`config` with what `over` sets: messages and maps merge, lists grow, all else is replaced."""
+    result = dict(config)
+    for name, value in over.items():
+        for group in _EITHER:
+            if name in group:
+                for other in group - {name}:
+                    result.pop(other, None)
+        before = result.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            result[name] = overlay(before, value)
+        elif isinstance(before, list) and isinstance(value, list):
+            result[name] = before + value
+        else:
+            result[name] = value
+    return result
+
+
+def essential(config: ProxyConfig) -> ProxyConfig:
+    """What differs from the proxy's own defaults; the zero of a number or text is as good as nothing."""
+    optional = ("concurrency", "holdApplicationUntilProxyStarts")
+    return {
+        name: value
+        for name, value in config.items()
+        if value != DEFAULTS.get(name) and (name in optional or value not in (0, "", [], {}))
+    }
+
+
+def _camel(value: Any, *, keys: bool = True) -> Any:
+    if isinstance(value, Mapping):
+        return {_name(key) if keys else str(key): _camel(entry, keys=key not in _MAPS) for key, entry in value.items()}
+    return [_camel(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _name(key: object) -> str:
+    """discovery_address as discoveryAddress: protobuf's JSON takes both."""
+    first, *others = str(key).split("_")
+    return first + "".join(part.capitalize() for part in others)
+
+
+def to_json(config: ProxyConfig) -> str:
+    """PROXY_CONFIG, as the proxy's agent reads it."""
+    return json.dumps(essential(config), separators=(",", ":"), ensure_ascii=False)

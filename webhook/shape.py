@@ -1,0 +1,131 @@
+"""The types of the pod's fields that injection reads, as the Kubernetes API gives them (core/v1 Pod).
+
+The API server checks a pod only after all webhooks, and a file may hold anything. What is read is therefore checked once,
+here; the rest of the pod is not looked at. A container's variables are left out: there may be thousands, and only a merge
+reads them, which looks at each itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from webhook.errors import PodError
+
+Check = Callable[[Any], None]
+
+
+class _Mismatch(Exception):
+    """A value of the wrong type; `path` grows outwards while the exception passes the checks around it."""
+
+    def __init__(self, value: object, expected: str) -> None:
+        super().__init__()
+        self.value = value
+        self.expected = expected
+        self.path = ""
+
+
+def _type(expected: str, *types: type) -> Check:
+    def check(value: Any) -> None:
+        if type(value) not in types:
+            raise _Mismatch(value, expected)
+
+    return check
+
+
+def _fields(**checks: Check) -> Check:
+    """An object; of its fields those named are checked where they are there and not null."""
+    pairs = tuple(checks.items())
+
+    def check(value: Any) -> None:
+        if not isinstance(value, dict):
+            raise _Mismatch(value, "an object")
+        for name, inner in pairs:
+            found = value.get(name)
+            if found is not None:
+                try:
+                    inner(found)
+                except _Mismatch as mismatch:
+                    mismatch.path = f".{name}{mismatch.path}"
+                    raise
+
+    return check
+
+
+def _list(inner: Check) -> Check:
+    def check(value: Any) -> None:
+        if not isinstance(value, list):
+            raise _Mismatch(value, "a list")
+        for index, entry in enumerate(value):
+            try:
+                inner(entry)
+            except _Mismatch as mismatch:
+                mismatch.path = f"[{index}]{mismatch.path}"
+                raise
+
+    return check
+
+
+def _texts(value: Any) -> None:
+    """An object of strings, as labels and annotations are."""
+    if not isinstance(value, dict):
+        raise _Mismatch(value, "an object of strings")
+    for key, entry in value.items():
+        if type(key) is not str or type(entry) is not str:
+            mismatch = _Mismatch(entry if type(key) is str else key, "a string (numbers and booleans need quotes)")
+            mismatch.path = f"[{key}]"
+            raise mismatch
+
+
+_TEXT = _type("a string", str)
+_INTEGER = _type("an integer", int)
+_FLAG = _type("true or false", bool)
+_PORT = _type("a port's number or name", int, str)
+
+_HTTP_GET = _fields(port=_PORT, path=_TEXT, scheme=_TEXT)
+_TCP_SOCKET = _fields(port=_PORT)
+_HANDLER = _fields(httpGet=_HTTP_GET, tcpSocket=_TCP_SOCKET)
+_PROBE = _fields(httpGet=_HTTP_GET, tcpSocket=_TCP_SOCKET, grpc=_fields(port=_INTEGER), timeoutSeconds=_INTEGER)
+_CONTAINER = _fields(
+    name=_TEXT,
+    image=_TEXT,
+    args=_list(_TEXT),
+    ports=_list(_fields(name=_TEXT, containerPort=_INTEGER, protocol=_TEXT)),
+    readinessProbe=_PROBE,
+    livenessProbe=_PROBE,
+    startupProbe=_PROBE,
+    lifecycle=_fields(preStop=_HANDLER, postStart=_HANDLER),
+    securityContext=_fields(runAsUser=_INTEGER, runAsGroup=_INTEGER),
+)
+_NAMED = _list(_fields(name=_TEXT))
+_OWNER = _fields(name=_TEXT, kind=_TEXT, apiVersion=_TEXT, controller=_FLAG)
+_METADATA = _fields(
+    name=_TEXT, generateName=_TEXT, namespace=_TEXT, labels=_texts, annotations=_texts, ownerReferences=_list(_OWNER)
+)
+_SPEC = _fields(
+    containers=_list(_CONTAINER),
+    initContainers=_list(_CONTAINER),
+    volumes=_NAMED,
+    imagePullSecrets=_NAMED,
+    hostNetwork=_FLAG,
+    serviceAccountName=_TEXT,
+)
+_POD = _fields(metadata=_METADATA, spec=_SPEC)
+_CONTAINERS = _fields(containers=_list(_CONTAINER), initContainers=_list(_CONTAINER))
+
+
+def check_pod(pod: object) -> None:
+    """Raise PodError where a field of the pod that is read has another type."""
+    _run(_POD, pod, "pod")
+
+
+def check_containers(parts: object, where: str) -> None:
+    """The same for an object with containers and initContainers alone; the message's path begins with `where`."""
+    _run(_CONTAINERS, parts, where)
+
+
+def _run(check: Check, value: object, where: str) -> None:
+    try:
+        check(value)
+    except _Mismatch as mismatch:
+        raise PodError(where + mismatch.path, mismatch.value, mismatch.expected) from None
