@@ -35,11 +35,15 @@ log = logging.getLogger(__name__)
 
 
 class Kubernetes:
-    """A connection to the API server, by the pod's service account or, outside a cluster, by $KUBECONFIG."""
+    """A connection to the API server, by the pod's service account or, outside a cluster, by $KUBECONFIG.
 
-    def __init__(self) -> None:
+    `kubeconfig` and `context` choose another file and another of its contexts.
+    """
+
+    def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
+        chosen = {"config_file": kubeconfig, "context": context}
         try:
-            config.load_config()  # type: ignore[no-untyped-call]
+            config.load_config(**{key: value for key, value in chosen.items() if value})  # type: ignore[no-untyped-call]
         except config.ConfigException as error:
             raise KubernetesError(
                 f"no cluster to talk to: neither a service account nor KUBECONFIG: {error}"
@@ -51,6 +55,10 @@ class Kubernetes:
             cert_file=self._configuration.cert_file,
             key_file=self._configuration.key_file,
         )
+
+    def get(self, path: str) -> dict[str, Any]:
+        """An object or a list of them. Raises KubernetesError."""
+        return self._call("GET", path)
 
     def secret(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:
         """A Secret's resourceVersion and data. Raises KubernetesError."""

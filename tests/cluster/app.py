@@ -1,4 +1,4 @@
-"""The app of the cluster tests: tells who asked, in JSON. Served from a ConfigMap by the Python of the webhook's image."""
+"""The app of the cluster tests: tells who asked, in JSON. Mounted from a ConfigMap, run by the webhook's image."""
 
 import json
 import os

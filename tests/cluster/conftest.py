@@ -1,4 +1,4 @@
-"""One cluster for the session, with the project installed from deploy/; each test module gets a namespace of its own."""
+"""One cluster for the session, with the project installed from deploy/; namespaces for each test module."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cluster(bare_cluster: Cluster) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def injected(cluster: Cluster) -> Iterator[str]:
     """A namespace whose pods get the sidecar."""
-    with cluster.namespace(istio_injection="enabled") as name:
+    with cluster.namespace({"istio-injection": "enabled"}) as name:
         yield name
 
 

@@ -1,7 +1,7 @@
 """A Kubernetes to test on: the one that `cluster` brings up, or the one that KUBECONFIG names.
 
-With KUBECONFIG, images come from the registry in PYSIDECAR_TEST_HUB (default docker.io/pysidecar), where `make` of yours has
-put webhook, init and proxy; the manifests are changed to it.
+With KUBECONFIG (kind, minikube), its nodes pull the images webhook, init and proxy from $PYSIDECAR_TEST_HUB, or have
+them already, by their names in the manifests.
 """
 
 from __future__ import annotations
@@ -114,14 +114,11 @@ class Cluster:
         return self.kubectl("-n", namespace, "logs", pod, "-c", container)
 
     @contextmanager
-    def namespace(self, **labels: str) -> Iterator[str]:
-        """A namespace of its own with these labels (`istio_injection` stands for istio-injection)."""
+    def namespace(self, labels: dict[str, str] | None = None) -> Iterator[str]:
+        """A namespace of its own with these labels."""
         name = f"test-{uuid4().hex[:8]}"
-        named = {key.replace("_", "-"): value for key, value in labels.items()}
-        self.kubectl(
-            "create", "-f", "-",
-            stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": named}}),
-        )  # fmt: skip
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}}
+        self.kubectl("create", "-f", "-", stdin=json.dumps(made))
         try:
             yield name
         finally:

@@ -26,7 +26,7 @@ def test_a_deployment_in_a_labelled_namespace_gets_the_sidecar_and_becomes_ready
     ]
     statuses = {status["name"]: status for status in created["status"]["containerStatuses"]}
     assert statuses["app"]["ready"]
-    assert [status["restartCount"] for status in created["status"]["initContainerStatuses"]][0] == 0
+    assert created["status"]["initContainerStatuses"][0]["restartCount"] == 0
 
 
 @pytest.mark.parametrize(

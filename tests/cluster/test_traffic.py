@@ -109,9 +109,8 @@ def test_the_init_container_s_log_shows_what_was_set_up(cluster: Cluster, inject
         assert rule in log
 
 
-def test_who_is_not_in_the_mesh_reaches_the_app_by_its_sidecar(
-    cluster: Cluster, injected: str, plain: str, pods: tuple[str, str]
-) -> None:
+@pytest.mark.usefixtures("pods")
+def test_who_is_not_in_the_mesh_reaches_the_app_by_its_sidecar(cluster: Cluster, injected: str, plain: str) -> None:
     cluster.apply(code(), deployment("stranger", pod_spec(cluster)), namespace=plain)
     stranger = cluster.ready_pod("stranger", plain)["metadata"]["name"]
     answer = cluster.fetch(stranger, plain, f"http://server.{injected}/who")
