@@ -6,12 +6,12 @@ Document ──pods.find──▶ pods ──uninject, remark──▶ the docum
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from webhook.documents import edit, pods, remark
-from webhook.documents.files import Document
+from webhook.documents.files import Document, File
 from webhook.errors import InjectionError, PodError
 from webhook.inject import Request, Result, inject
 from webhook.patch import patch
@@ -58,7 +58,8 @@ class Outcome:
     """What became of a document.
 
     value, text  of the document now; the document's own where nothing changed
-    results      of each pod in it; empty where there is no workload
+    results      of each pod in it that was looked at
+    others       kind/name of the objects in it that have no pod
     kept         whether lines that did not change, and so their comments, are as they were
     exact        whether uninject will give the document back as it was
     """
@@ -67,6 +68,7 @@ class Outcome:
     value: Any
     text: str
     results: tuple[tuple[pods.Place, Result], ...] = ()
+    others: tuple[str, ...] = ()
     kept: bool = True
     exact: bool = True
 
@@ -74,6 +76,7 @@ class Outcome:
 def inject_document(document: Document, injector: Injector) -> Outcome:
     """Inject every pod of a document. Raises InjectionError, which names file, line and object."""
     value, results = document.value, []
+    others = tuple(pods.name_of(owner) for owner, path in pods.objects(value) if not any(pods.find_in(owner, path)))
     for place in pods.find(document.value):
         try:
             result = injector.inject(place, place.pod(value))
@@ -83,12 +86,12 @@ def inject_document(document: Document, injector: Injector) -> Outcome:
         if result.decision.inject:
             value = place.put(value, result.pod)
     if edit.same(value, document.value):
-        return Outcome(document, document.value, document.text, tuple(results))
+        return Outcome(document, document.value, document.text, tuple(results), others)
     text, kept = document.rewritten(value)
     left = patch(_told(value), original(document))
     if not document.json:
         text = remark.put(text, left)
-    return Outcome(document, value, text, tuple(results), kept, exact=not (document.json and left))
+    return Outcome(document, value, text, tuple(results), others, kept, exact=not (document.json and left))
 
 
 def uninject_document(document: Document) -> Outcome:
@@ -132,6 +135,18 @@ def _applied(value: Any, operations: remark.Operations) -> Any:
         return jsonpatch.JsonPatch(operations).apply(value)
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError):
         return value
+
+
+def namespaces(files: Iterable[File]) -> dict[str, Mapping[str, Any]]:
+    """Metadata of the Namespace objects in files, by name."""
+    found = {}
+    for file in files:
+        for document in file.documents:
+            for value, _ in pods.objects(document.value):
+                if value.get("kind") == "Namespace" and value.get("apiVersion") == "v1":
+                    about = metadata(value)
+                    found[_text(about.get("name"))] = about
+    return found
 
 
 def metadata(value: Mapping[str, Any]) -> Mapping[str, Any]:

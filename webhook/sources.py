@@ -149,7 +149,7 @@ def nodes(kubernetes: Kubernetes) -> Source:
     told = None
     for found in kubernetes.follow("/api/v1/nodes"):
         versions = [item["status"]["nodeInfo"]["kubeletVersion"] for item in found.values()]
-        native = bool(versions) and all(_minor(version) >= NATIVE_SIDECARS_SINCE for version in versions)
+        native = run_native_sidecars(versions)
         if native != told:
             told = native
             yield Update("nodes", {NODES: orjson.dumps({"native_sidecars": native})})
@@ -169,6 +169,11 @@ def _authority(kubernetes: Kubernetes, namespace: str, secret: str) -> tuple[Key
             log.info("certificate authority %s in Secret %s/%s", "renewed" if current else "made", namespace, secret)
             return made, previous
         # another replica was quicker: take what it made
+
+
+def run_native_sidecars(kubelet_versions: Sequence[str]) -> bool:
+    """Whether nodes with these kubelets all run native sidecars; no, where there are none."""
+    return bool(kubelet_versions) and all(_minor(version) >= NATIVE_SIDECARS_SINCE for version in kubelet_versions)
 
 
 def _minor(version: str) -> tuple[int, int]:

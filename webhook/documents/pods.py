@@ -46,11 +46,16 @@ class Place:
 
     def __str__(self) -> str:
         """Kind/name of the owner, as kubectl writes it."""
-        metadata = self.owner.get("metadata")
-        metadata = metadata if isinstance(metadata, dict) else {}
-        name = metadata.get("name") or f"{metadata.get('generateName', '')}…"
-        namespace = f" -n {metadata['namespace']}" if metadata.get("namespace") else ""
-        return f"{self.owner.get('kind', 'object')}/{name}{namespace}"
+        return name_of(self.owner)
+
+
+def name_of(value: Mapping[str, Any]) -> str:
+    """Kind/name of an object, and its namespace, as kubectl writes them."""
+    metadata = value.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    name = metadata.get("name") or f"{metadata.get('generateName', '')}…"
+    namespace = f" -n {metadata['namespace']}" if metadata.get("namespace") else ""
+    return f"{value.get('kind', 'object')}/{name}{namespace}"
 
 
 def objects(value: Any, path: Path = ()) -> Iterator[tuple[Mapping[str, Any], Path]]:

@@ -1,0 +1,191 @@
+"""What the commands over files have in common: their flags, and the injector and documents that these stand for.
+
+Names of flags are istioctl's, so that who knows `istioctl kube-inject` finds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from webhook.errors import KubernetesError, UsageError
+
+if TYPE_CHECKING:
+    from webhook.documents.files import File
+    from webhook.kube import Kubernetes
+    from webhook.offline import Injector
+
+EXIT_CODES = """\
+exit codes:
+  0  done                                   5  a pod is refused
+  2  a flag or file that cannot be used     8  the API server refuses, or does not answer
+  3  settings that cannot be used
+  4  a document that cannot be read         Nothing is written unless all is well.
+"""
+NATIVE = {"auto": None, "true": True, "false": False}
+
+
+def add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    help_text: str,
+    description: str,
+    epilog: str,
+) -> argparse.ArgumentParser:
+    """A parser whose help keeps the lines of its description and epilog."""
+    return subparsers.add_parser(
+        name,
+        help=help_text,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_files(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """-f and -R."""
+    parser.add_argument(
+        "-f", "--filename", action="append", required=required, metavar="FILE|DIR|-",
+        help="YAML or JSON to read, - for stdin; of a directory, the files in it; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("-R", "--recursive", action="store_true", help="with a directory, those below it too")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Where settings come from: files, a cluster, or neither."""
+    files = parser.add_argument_group("settings from files", "without any, and without a cluster: profile standalone")
+    files.add_argument("--valuesFile", metavar="FILE", help="values, as in the ConfigMap istio-sidecar-injector")
+    files.add_argument("--meshConfigFile", metavar="FILE", help="mesh configuration, as in the ConfigMap istio")
+    files.add_argument("--injectConfigFile", metavar="FILE", help="policy, selectors, templates")
+
+    cluster = parser.add_argument_group(
+        "settings from a cluster", "any of these reads what no file gives from a cluster"
+    )
+    cluster.add_argument("--injectConfigMapName", metavar="NAME", help="default: istio-sidecar-injector[-REVISION]")
+    cluster.add_argument("--meshConfigMapName", metavar="NAME", help="default: istio[-REVISION]")
+    cluster.add_argument(
+        "--webhookConfig", metavar="NAME", help="MutatingWebhookConfiguration whose Service's namespace has them"
+    )
+    cluster.add_argument("-i", "--istioNamespace", metavar="NAME", help="their namespace (default: istio-system)")
+    cluster.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config")
+    cluster.add_argument("--context", metavar="NAME", help="default: the kubeconfig's current one")
+
+    parser.add_argument("-r", "--revision", default="", help="the revision that pods are told they were injected by")
+    parser.add_argument(
+        "--native-sidecars",
+        choices=tuple(NATIVE),
+        default="auto",
+        help="whether nodes run native sidecars; auto: as the cluster's nodes can; without a cluster: no",
+    )
+
+
+def read(args: argparse.Namespace) -> list[File]:
+    """The files that -f names. Raises UsageError and InputError."""
+    from webhook.documents import files
+
+    return [files.read(name) for name in files.paths(args.filename, recursive=args.recursive)]
+
+
+def load_injector(args: argparse.Namespace, read_files: Iterable[File] = ()) -> Injector:
+    """The injector that the flags ask for; namespaces among the files count. Raises SettingsError, KubernetesError."""
+    from webhook.offline import Injector, namespaces
+    from webhook.settings import Settings
+
+    values, mesh, config = map(_text, (args.valuesFile, args.meshConfigFile, args.injectConfigFile))
+    native = NATIVE[args.native_sidecars]
+    kubernetes = connect(args) if wants_cluster(args) else None
+    if kubernetes:
+        values, mesh, config = _from_cluster(kubernetes, args, values, mesh, config)
+        if native is None:
+            native = _nodes_are_native(kubernetes)
+    settings = Settings.load(values, mesh, config, revision=args.revision).for_files()
+    return Injector(settings, bool(native), namespaces(read_files))
+
+
+def wants_cluster(args: argparse.Namespace) -> bool:
+    """Whether a flag was given that only a cluster can answer."""
+    flags = ("injectConfigMapName", "meshConfigMapName", "webhookConfig", "istioNamespace", "kubeconfig", "context")
+    return any(getattr(args, flag) for flag in flags)
+
+
+def connect(args: argparse.Namespace) -> Kubernetes:
+    """The cluster of --kubeconfig and --context, or the current one."""
+    from webhook.kube import Kubernetes
+
+    return Kubernetes(args.kubeconfig, args.context)
+
+
+def _from_cluster(
+    kubernetes: Kubernetes, args: argparse.Namespace, values: str | None, mesh: str | None, config: str | None
+) -> tuple[str | None, str | None, str | None]:
+    """Values, mesh and injection configuration, each from its file or else from its ConfigMap."""
+    namespace = args.istioNamespace or _namespace_of_webhook(kubernetes, args.webhookConfig) or "istio-system"
+    suffix = f"-{args.revision}" if args.revision not in ("", "default") else ""
+    if values is None or config is None:
+        name = args.injectConfigMapName or f"istio-sidecar-injector{suffix}"
+        data = _config_map(kubernetes, namespace, name)
+        values = data.get("values") if values is None else values
+        config = data.get("config") if config is None else config
+    if mesh is None:
+        name = args.meshConfigMapName or f"istio{suffix}"
+        mesh = _config_map(kubernetes, namespace, name).get("mesh")
+    return values, mesh, config
+
+
+def _config_map(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, str]:
+    data: dict[str, str] = kubernetes.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}").get("data") or {}
+    return data
+
+
+def _namespace_of_webhook(kubernetes: Kubernetes, name: str | None) -> str | None:
+    if not name:
+        return None
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
+    for webhook in kubernetes.get(path).get("webhooks") or ():
+        if service := webhook["clientConfig"].get("service"):
+            return str(service["namespace"])
+    raise KubernetesError(f"--webhookConfig {name}: none of its webhooks is a Service; name its namespace with -i")
+
+
+def _nodes_are_native(kubernetes: Kubernetes) -> bool:
+    from webhook.sources import run_native_sidecars
+
+    nodes = kubernetes.get("/api/v1/nodes")["items"]
+    return run_native_sidecars([node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes])
+
+
+def _text(name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        return Path(name).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def write(data: bytes, output: str | None) -> None:
+    """Write to a file, or to stdout. Raises UsageError."""
+    if output in (None, "-"):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        Path(str(output)).write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"-o {output}: {error.strerror or error}") from error
+
+
+def note(kind: str, message: str) -> None:
+    """A line for the user that is not part of the result."""
+    print(f"{kind}: {message}", file=sys.stderr)
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON, for people and programs."""
+    import json
+
+    return json.dumps(value, indent=2, ensure_ascii=False)
