@@ -31,7 +31,8 @@ MANIFEST = ROOT / "deploy" / "pysidecar.yaml"
 class Cluster:
     """The cluster, by kubectl; what it prints goes into the failure's message."""
 
-    def __init__(self, kubectl: list[str], hub: str) -> None:
+    def __init__(self, kubectl: list[str], kubeconfig: str, hub: str) -> None:
+        self.kubeconfig = kubeconfig
         self._kubectl = kubectl
         self._hub = hub
 
@@ -144,7 +145,7 @@ def running_cluster() -> Iterator[Cluster]:
     PYSIDECAR_KEEP_CLUSTER=1 leaves it, and takes one that is there: for one test run after the other.
     """
     if os.environ.get("KUBECONFIG"):
-        yield Cluster(["kubectl"], os.environ.get("PYSIDECAR_TEST_HUB", HUB))
+        yield Cluster(["kubectl"], os.environ["KUBECONFIG"], os.environ.get("PYSIDECAR_TEST_HUB", HUB))
         return
     keep = bool(os.environ.get("PYSIDECAR_KEEP_CLUSTER"))
     there = subprocess.run([CLUSTER, "kubectl", "get", "--raw", "/readyz"], capture_output=True, check=False)
@@ -154,12 +155,14 @@ def running_cluster() -> Iterator[Cluster]:
         _run("base")
         for name in IMAGES:
             _run("image", f"{HUB}/{name}:{TAG}", str(ROOT), str(ROOT / f"Dockerfile.{name}"))
-        yield Cluster([str(CLUSTER), "kubectl"], HUB)
+        kubeconfig = _run("env").strip().partition("=")[2]
+        yield Cluster([str(CLUSTER), "kubectl"], kubeconfig, HUB)
     finally:
         if not keep:
             _run("down")
 
 
-def _run(*arguments: str) -> None:
+def _run(*arguments: str) -> str:
     done = subprocess.run([CLUSTER, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"cluster {' '.join(arguments)}: {done.stderr[-4000:]}"
+    return done.stdout

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import json
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.harness import CLUSTER, Cluster
+from tests.cluster.harness import Cluster
 from webhook import sources, tls
 from webhook.errors import KubernetesError
 from webhook.handover import CERTIFICATE
@@ -24,14 +24,9 @@ CONFIGURATION, SECRET = "test-hook", "test-hook-ca"
 
 
 @pytest.fixture(scope="module")
-def kubernetes(bare_cluster: Cluster) -> Iterator[Kubernetes]:
+def kubernetes(bare_cluster: Cluster) -> Kubernetes:
     """A client with the tests' own rights."""
-    del bare_cluster
-    with pytest.MonkeyPatch.context() as patch:
-        if not os.environ.get("KUBECONFIG"):
-            told = subprocess.run([CLUSTER, "env"], capture_output=True, text=True, check=True).stdout
-            patch.setenv("KUBECONFIG", told.strip().partition("=")[2])
-        yield Kubernetes()
+    return Kubernetes(bare_cluster.kubeconfig)
 
 
 @pytest.fixture
@@ -148,10 +143,16 @@ def test_a_refusal_says_what_was_tried_and_what_to_look_at(kubernetes: Kubernete
     assert caught.value.status == 404
 
 
-def test_an_api_server_that_is_away_is_no_answer(kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes._configuration, "host", "https://127.0.0.1:1")
+def test_an_api_server_that_is_away_is_no_answer(tmp_path: Path) -> None:
+    away = {
+        "clusters": [{"name": "away", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "me", "user": {"token": "any"}}],
+        "contexts": [{"name": "away", "context": {"cluster": "away", "user": "me"}}],
+        "current-context": "away",
+    }
+    (tmp_path / "config").write_text(json.dumps(away))
     with pytest.raises(KubernetesError, match="no answer from the API server to GET") as caught:
-        kubernetes.secret("default", "any")
+        Kubernetes(str(tmp_path / "config")).secret("default", "any")
     assert caught.value.status == 0
 
 
