@@ -25,8 +25,6 @@ INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode"
 IMAGE_TYPE = "sidecar.istio.io/proxyImageType"
 PROMETHEUS_MERGE = "prometheus.istio.io/merge-metrics"
 BEFORE_PROXY = "sidecar.istio.io/init-containers-before-proxy"
-INCLUDE_INBOUND_PORTS = "traffic.sidecar.istio.io/includeInboundPorts"
-EXCLUDE_INBOUND_PORTS = "traffic.sidecar.istio.io/excludeInboundPorts"
 NETWORK_LABEL = "topology.istio.io/network"
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -106,11 +104,11 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         _is_cidr_list,
         "a list of CIDRs with commas (10.0.0.0/8,192.168.0.0/16)",
     ),
-    INCLUDE_INBOUND_PORTS: (
+    "traffic.sidecar.istio.io/includeInboundPorts": (
         lambda text: text == "*" or ports(text) is not None,
         "* or a list of ports with commas, 0 to 65535 each",
     ),
-    EXCLUDE_INBOUND_PORTS: _PORTS,
+    "traffic.sidecar.istio.io/excludeInboundPorts": _PORTS,
     "traffic.sidecar.istio.io/includeOutboundPorts": (
         lambda text: text == "*" or ports(text) is not None,
         "* or a list of ports with commas, 0 to 65535 each",

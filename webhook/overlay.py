@@ -75,7 +75,8 @@ def stripped(pod: Pod, status: Status | None, status_port: int) -> Pod:
 
 def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | None) -> Overlaid:
     """Render the templates that the pod or the settings name, and merge them into the pod."""
-    merged, added = pod, {}
+    merged = pod if status is None else _without_probes(pod, status)
+    added: dict[str, Any] = {}
     for name in _template_names(settings, podtree.annotations(pod)):
         overlay = settings.templates[name].render(context)
         for patch in settings.patches:
@@ -83,6 +84,16 @@ def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | No
         added = merge(added, overlay)
         merged = merge(_moved(merged, added, context), overlay)
     return Overlaid(_reapplied(merged, pod, added, status), added)
+
+
+def _without_probes(pod: Pod, status: Status) -> Pod:
+    """The pod whose injected proxy has no probes: they are the template's as a whole, and are rendered anew."""
+    for field, injected in zip(podtree.LISTS, (status.containers, status.init_containers), strict=True):
+        proxy = podtree.find(podtree.containers(pod, field), PROXY) if PROXY in injected else None
+        if proxy is not None:
+            rest = {key: value for key, value in proxy.items() if not key.endswith("Probe")}
+            pod = podtree.with_container(pod, proxy, rest)
+    return pod
 
 
 def _moved(pod: Pod, added: Pod, context: Context) -> Pod:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from webhook import annotations as names
 from webhook import podtree
@@ -27,16 +27,6 @@ _HANDLERS = ("httpGet", "tcpSocket", "grpc")
 Probers = dict[str, dict[str, Any]]
 
 
-class _Ports(NamedTuple):
-    """Which inbound ports the proxy captures: those of `included`, or, where that is None, all but those of `excluded`."""
-
-    included: frozenset[int] | None
-    excluded: frozenset[int]
-
-    def captured(self, port: int) -> bool:
-        return port in self.included if self.included is not None else port not in self.excluded
-
-
 def wanted(annotations: Mapping[str, str], *, default: bool) -> bool:
     """Whether the pod's probes are to be rewritten."""
     asked = names.flag(annotations.get(names.REWRITE_PROBES, ""))
@@ -45,14 +35,12 @@ def wanted(annotations: Mapping[str, str], *, default: bool) -> bool:
 
 def collect(pod: Pod, status_port: int) -> Probers:
     """What the proxy is to ask for each probe and hook, by path, in the order of paths."""
-    ports = _captured_ports(podtree.annotations(pod))
     found: Probers = {}
     for container in _apps(pod):
         for handler, path in _handlers(container):
             if _is_rewritten(handler, path):
                 continue
-            prober = _prober(container, handler)
-            if prober is not None and ports.captured(_port(prober)):
+            if (prober := _prober(container, handler)) is not None:
                 found[path] = prober
     return dict(sorted(found.items()))
 
@@ -68,26 +56,16 @@ def parse(text: str | None) -> Probers:
 
 def rewrite(pod: Pod, status_port: int) -> Pod:
     """The pod with its probes and hooks pointing at the proxy."""
-    annotations = podtree.annotations(pod)
-    ports = _captured_ports(annotations)
-    target = int(annotations.get(names.STATUS_PORT, "").strip() or status_port)
+    target = int(podtree.annotations(pod).get(names.STATUS_PORT, "").strip() or status_port)
     for field in podtree.LISTS:
         before = podtree.containers(pod, field)
         after = [
-            container if container.get("name") == podtree.PROXY else _rewritten(container, target, ports)
+            container if container.get("name") == podtree.PROXY else _rewritten(container, target)
             for container in before
         ]
         if any(new is not old for new, old in zip(after, before, strict=True)):
             pod = podtree.with_spec(pod, field, after)
     return pod
-
-
-def _captured_ports(annotations: Mapping[str, str]) -> _Ports:
-    """The annotations alone count here, as they do for Istio: what the settings include or leave out is not looked at."""
-    included = annotations.get(names.INCLUDE_INBOUND_PORTS, "")
-    if included and included != "*":
-        return _Ports(frozenset(names.ports(included) or ()), frozenset())
-    return _Ports(None, frozenset(names.ports(annotations.get(names.EXCLUDE_INBOUND_PORTS, "")) or ()))
 
 
 def _apps(pod: Pod) -> Iterator[Container]:
@@ -136,40 +114,25 @@ def _named_port(container: Container, name: str) -> int | None:
     return int(name) if name.isascii() and name.isdecimal() and len(name) <= 5 else None
 
 
-def _port(prober: Mapping[str, Any]) -> int:
-    """A prober's port; 0 where it has none."""
-    for kind in _HANDLERS:
-        if kind in prober:
-            port = prober[kind].get("port")
-            return port if isinstance(port, int) else 0
-    return 0
-
-
-def _rewritten(container: Container, target: int, ports: _Ports) -> Container:
+def _rewritten(container: Container, target: int) -> Container:
     name = container.get("name") or ""
     changed: dict[str, Any] = {}
     for field, kind in _PROBES.items():
         probe = container.get(field)
-        if probe and (new := _redirected(container, probe, f"/app-health/{name}/{kind}", target, ports)) is not probe:
+        if probe and (new := _redirected(probe, f"/app-health/{name}/{kind}", target)) is not probe:
             changed[field] = new
     lifecycle = container.get("lifecycle") or {}
     for field, kind in _HOOKS.items():
         hook = lifecycle.get(field)
-        if hook and (new := _redirected(container, hook, f"/app-lifecycle/{name}/{kind}", target, ports)) is not hook:
+        if hook and (new := _redirected(hook, f"/app-lifecycle/{name}/{kind}", target)) is not hook:
             lifecycle = changed["lifecycle"] = {**lifecycle, field: new}
     return {**container, **changed} if changed else container
 
 
-def _redirected(
-    container: Container, handler: dict[str, Any], path: str, target: int, ports: _Ports
-) -> dict[str, Any]:
+def _redirected(handler: dict[str, Any], path: str, target: int) -> dict[str, Any]:
     """A probe or hook as an HTTP one to the proxy; the same object where it stays as it is."""
     kind = next((kind for kind in _HANDLERS if handler.get(kind) is not None), None)
     if kind is None:
-        return handler
-    prober = _prober(container, handler)
-    # a name that stands for no port reads as port 0, which no list of ports leaves out
-    if not ports.captured(_port(prober) if prober else 0):
         return handler
     action: dict[str, Any] = {"path": path, "port": target}
     if kind == "httpGet":
