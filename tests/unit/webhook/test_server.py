@@ -71,7 +71,7 @@ def response(answer: httpx.Response) -> dict[str, Any]:
 
 
 def test_a_pod_is_injected_as_the_pipeline_says(served: Server, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "pyinject")
     answer = response(served.post(reviewed(object=POD)))
     assert answer["allowed"]
     assert answer["patchType"] == "JSONPatch"
@@ -83,7 +83,7 @@ def test_a_pod_is_injected_as_the_pipeline_says(served: Server, caplog: pytest.L
 def test_a_pod_that_is_left_alone_has_the_reason_in_answer_log_and_metric(
     served: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "pyinject")
     answer = response(served.post(reviewed(object=POD | {"spec": POD["spec"] | {"hostNetwork": True}})))  # type: ignore[operator]
     assert answer["allowed"]
     assert "patch" not in answer
