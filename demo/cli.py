@@ -16,7 +16,8 @@ from demo.errors import DemoError
 from demo.story import Story
 from demo.tellers import Json, Terminal
 
-EXIT_OK, EXIT_BROKEN, EXIT_ERROR = 0, 1, 2
+EXIT_OK, EXIT_BROKEN, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -27,7 +28,8 @@ def run(argv: Sequence[str]) -> int:
     if missing := scenario.needs():
         print(f"demo: {missing}", file=sys.stderr)
         return EXIT_ERROR
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in INTERRUPTS:
+        signal.signal(number, _interrupt)
     story = Story(Json(sys.stdout) if args.json else Terminal(sys.stdout))
     start = time.monotonic()
     try:
@@ -38,11 +40,13 @@ def run(argv: Sequence[str]) -> int:
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("demo: interrupted; everything is cleaned up", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     story.end(time.monotonic() - start)
     return EXIT_BROKEN if story.broken else EXIT_OK
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM takes the way of Ctrl-C: every `with` is left in order."""
+    """Every `with` is left in order, and what cleans up is not interrupted again."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

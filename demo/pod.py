@@ -83,8 +83,14 @@ class Pod:
         """Starts a container that stays; its output goes to a log."""
         command, environment = self._command(name), self._environment(self.container(name))
         with self._log(name).open("w") as log:
+            # Ctrl-C at the terminal is for the demo, which then ends the pod in its own time
             self._processes[name] = subprocess.Popen(
-                command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                command,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     @contextmanager

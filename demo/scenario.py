@@ -203,7 +203,7 @@ def outside(network: Network) -> Iterator[None]:
     """The server outside, which knows nothing of sidecars."""
     ports = [str(sample.SERVER_PORT), str(sample.EXCLUDED_PORT)]
     command = [sys.executable, "-m", "demo.app", network.netns("server"), "0", "0.0.0.0", *ports]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             if process.stdout is None or process.stdout.readline() != "serving\n":
                 raise DemoError(f"the server outside did not start: exit {process.wait()}")
@@ -240,12 +240,12 @@ def _command(program: str, arguments: list[str]) -> str:
     return shlex.join([program, *(arguments[1:] if arguments[:1] == [program] else arguments)])
 
 
-def _short(value: object, width: int = 70) -> str:
+def _short(value: object, width: int = 48) -> str:
     """A patch's value in short: what it is of, and how much."""
     if isinstance(value, dict) and "image" in value:
-        return f"container {value['name']}, image {value['image']}"
+        return f"{value['name']} ({value['image']})"
     if isinstance(value, list) and all(isinstance(item, dict) and "name" in item for item in value):
-        return "[" + ", ".join(_short(item) for item in value) + "]"
+        return f"[{', '.join(_short(item) for item in value)}]"
     text = json.dumps(value, separators=(",", ":"))
     return text if len(text) <= width else f"{text[: width - 1]}…"
 

@@ -45,6 +45,7 @@ class Webhook:
             [sys.executable, "-m", "webhook", "serve", *listen, *pem],
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             self._wait_until_ready()

@@ -6,11 +6,19 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from webhook.envoy.bootstrap import bootstrap
 from webhook.envoy.sidecar import DETECTION_TIMEOUT, AccessLog, Sidecar
 
+MESH_FIELDS = (
+    "accessLogFile",
+    "accessLogEncoding",
+    "accessLogFormat",
+    "outboundTrafficPolicy",
+    "protocolDetectionTimeout",
+)
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
@@ -19,43 +27,55 @@ def envoy_bootstrap(
     mesh: Mapping[str, Any] | None = None,
     probers: Mapping[str, Mapping[str, Any]] | None = None,
     mode: str = "REDIRECT",
-    status_port: object = 15020,
-    service_cluster: str = "",
+    status_port: int = 15020,
+    service_cluster: str = "$(POD_NAMESPACE)",
     workload: str = "",
     containers: Sequence[str] = (),
 ) -> str:
     """The bootstrap as compact JSON, for the template's `--config-yaml`.
 
-    `mesh` is the mesh configuration (MeshConfig: accessLogFile, accessLogEncoding, accessLogFormat,
-    outboundTrafficPolicy, protocolDetectionTimeout), `mode` the interception mode; `workload` and `containers`, the
-    app's, go into the node's metadata. Raises ValueError, naming the setting, for a bad one.
+    `mesh` is the mesh configuration (MeshConfig), of which MESH_FIELDS count, `mode` the interception mode; `workload`
+    and `containers`, the app's, go into the node's metadata. Raises ValueError, naming the setting, for a bad one.
     """
-    mesh = mesh or {}
+    asked = {name: mesh[name] for name in MESH_FIELDS if name in mesh} if mesh else {}
+    pod = {"mode": mode, "status_port": status_port, "cluster": service_cluster, "workload": workload}
+    return _written(json.dumps({"mesh": asked, "probers": probers or {}, "containers": list(containers), **pod}))
+
+
+@lru_cache(maxsize=128)
+def _written(arguments: str) -> str:
+    """The bootstrap for these arguments, which are JSON. A Deployment's pods are alike and come one after the other."""
+    pod = json.loads(arguments)
+    mesh = pod["mesh"]
     sidecar = Sidecar(
-        node_cluster=service_cluster or "$(POD_NAMESPACE)",
+        node_cluster=pod["cluster"],
         metadata={
             "NAME": "$(POD_NAME)",
             "NAMESPACE": "$(POD_NAMESPACE)",
-            "WORKLOAD_NAME": workload,
-            "APP_CONTAINERS": ",".join(containers),
-            "INTERCEPTION_MODE": mode,
+            "WORKLOAD_NAME": pod["workload"],
+            "APP_CONTAINERS": ",".join(pod["containers"]),
+            "INTERCEPTION_MODE": pod["mode"],
         },
-        probers=probers or {},
+        probers=pod["probers"],
         access_log=_access_log(mesh),
         registry_only=(mesh.get("outboundTrafficPolicy") or {}).get("mode") == "REGISTRY_ONLY",
-        transparent=mode == "TPROXY",
+        transparent=pod["mode"] == "TPROXY",
         detection_timeout=_detection_timeout(mesh.get("protocolDetectionTimeout")),
-        status_port=int(str(status_port)),
+        status_port=pod["status_port"],
     )
     return json.dumps(bootstrap(sidecar), separators=(",", ":"), ensure_ascii=False)
 
 
 def seconds(duration: str) -> int:
     """A duration as Go writes it ("5s", "1m30s", "500ms") in whole seconds, rounded up. Raises ValueError."""
+    return math.ceil(_seconds(duration))
+
+
+def _seconds(duration: str) -> float:
     parts = re.findall(r"([\d.]+)(ms|s|m|h)", duration)
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise ValueError(f"{duration!r} is no duration such as 5s or 1m30s")
-    return math.ceil(sum(float(number) * UNITS[unit] for number, unit in parts))
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
 
 
 def _access_log(mesh: Mapping[str, Any]) -> AccessLog | None:
@@ -76,4 +96,4 @@ def _access_log(mesh: Mapping[str, Any]) -> AccessLog | None:
 
 def _detection_timeout(duration: str | None) -> str:
     """How long a connection's first bytes are waited for; 0, Istio's default of waiting for ever, is taken as unset."""
-    return duration if duration and duration.rstrip("ms") not in ("", "0") else DETECTION_TIMEOUT
+    return f"{asked:g}s" if (asked := _seconds(duration or "0s")) else DETECTION_TIMEOUT
