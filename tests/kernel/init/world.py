@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[3]
 PROXY, APP, GROUP = 1337, 1000, 2000
 MARK = 1337
-TIMEOUT = 1.5  # seconds until a packet counts as lost
+TIMEOUT = 1.0  # seconds until a packet counts as lost
 IP_TRANSPARENT, IPV6_TRANSPARENT, IP_FREEBIND, SO_ORIGINAL_DST = 19, 75, 15, 80
 LEVEL = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
