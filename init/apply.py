@@ -55,13 +55,13 @@ def apply(config: "Config", wanted: Ruleset, log: "Log") -> None:
 
 def _apply(config: "Config", wanted: Ruleset, backend: "Backend", log: "Log") -> None:
     current = backend.read(wanted.rules)
-    marks = routing.diverting_marks(current.rules)
+    prune = config.cleanup_only or config.prune
+    former = routing.Former(routing.diverting_marks(current.rules), config.tproxy_mark, config.tproxy_table, prune)
     if config.cleanup_only:
-        marks.add(config.tproxy_mark)
         wanted = Ruleset()
     elif not config.replaces:
         refuse_drift(current, wanted.rules, backend.name)
-    before, after = routing.steps(wanted.routing, marks, prune=config.cleanup_only or config.prune)
+    before, after = routing.steps(wanted.routing, former)
     rules = backend.write(wanted.rules) if config.force_apply or _differs(current, wanted.rules) else ()
     if config.keeps_old:
         _tell_what_stays(current, wanted.rules, log)

@@ -46,17 +46,27 @@ def diverting_marks(rules: "Iterable[Rule]") -> "set[int]":
     }
 
 
-def steps(wanted: "Sequence[Routing]", marks: "set[int]", prune: bool) -> "tuple[list[Step], list[Step]]":
-    """Steps to take before the rules change (what they rely on) and after (what they no longer need).
+class Former(Value):
+    """What routing of an earlier run's may be there.
 
-    marks: those in use by the rules that are there, or about to be taken away. prune: the address ::6 goes when idle.
+    marks: those that the rules of ours that are there set. prune: what is idle goes even where no rule of ours tells of
+    it any more, that is the address ::6, and the policy rule and route of the mark and table that the settings name.
     """
+
+    marks: "set[int]"
+    mark: int
+    table: int
+    prune: bool
+
+
+def steps(wanted: "Sequence[Routing]", former: Former) -> "tuple[list[Step], list[Step]]":
+    """Steps to take before the rules change (what they rely on) and after (what they no longer need)."""
     try:
-        missing, idle = _source(any(r.source for r in wanted), prune)
+        missing, idle = _source(any(r.source for r in wanted), former.prune)
         for family in (4, 6):
             want = {(r.mark, r.table) for r in wanted if r.family == family and r.mark}
-            if want or marks:
-                more_missing, more_idle = _marked(family, want, marks)
+            if want or former.marks or former.prune:
+                more_missing, more_idle = _marked(family, want, former)
                 missing += more_missing
                 idle += more_idle
     except OSError as e:
@@ -72,17 +82,21 @@ def _source(wanted: bool, prune: bool) -> "tuple[list[Item], list[Item]]":
     return [], ([item] if prune and item.there() else [])
 
 
-def _marked(family: int, want: "set[tuple[int, int]]", marks: "set[int]") -> "tuple[list[Item], list[Item]]":
+def _marked(family: int, want: "set[tuple[int, int]]", former: Former) -> "tuple[list[Item], list[Item]]":
     """Routes and policy rules that are missing; and those that are there for nothing."""
     routes = netlink.local_tables(family)
-    rules = netlink.mark_rules(family)
-    # A policy rule is ours when its mark is, and its table is of the kind that we make.
-    there = {(mark, table) for mark, table in rules if (mark, table) in want or (mark in marks and table in routes)}
+    named = {(former.mark, former.table)} if former.prune else set()
+    # A policy rule is ours when it is wanted or named; or when its mark is, and its table is of the kind that we make.
+    there = {
+        (mark, table)
+        for mark, table in netlink.mark_rules(family)
+        if (mark, table) in want | named or (mark in former.marks and table in routes)
+    }
     wanted_tables = {table for _, table in want}
     missing = [_route_item(family, table) for table in sorted(wanted_tables - routes)]
     missing += [_rule_item(family, *pair) for pair in sorted(want - there)]
     idle = [_rule_item(family, *pair) for pair in sorted(there - want)]
-    idle += [_route_item(family, table) for table in sorted({t for _, t in there} & routes - wanted_tables)]
+    idle += [_route_item(family, table) for table in sorted({t for _, t in there | named} & routes - wanted_tables)]
     return missing, idle
 
 

@@ -53,16 +53,19 @@ class Namespace:
 
     def state(self) -> State:
         """Tables of both variants and families, policy rules, routes, addresses of lo; no counters, no empty tables."""
-        listings = {f"{p}-{v}": self.run(f"{p}-{v}-save").stdout for p in ("iptables", "ip6tables") for v in VARIANTS}
-        state = {name: _without_noise(text) for name, text in listings.items()}
-        for ip in ("-4", "-6"):
-            state[f"rule {ip}"] = self.run("ip", ip, "rule").stdout.splitlines()
-            state[f"route {ip}"] = self.run("ip", ip, "route", "show", "table", "all").stdout.splitlines()
-            state[f"lo {ip}"] = re.findall(r"inet6? (\S+)", self.run("ip", ip, "addr", "show", "dev", "lo").stdout)
-        return state
+        told = self.run("sh", "-c", "; echo ----; ".join(LISTINGS)).stdout.split("----\n")
+        state = dict(zip(LISTINGS, told, strict=True))
+        return {
+            name: _without_noise(text)
+            if "tables" in name
+            else [x for x in text.splitlines() if "proto kernel" not in x]
+            for name, text in state.items()
+        }
 
 
 VARIANTS = ("nft", "legacy")
+LISTINGS = [f"{program}-{variant}-save" for program in ("iptables", "ip6tables") for variant in VARIANTS]
+LISTINGS += [f"ip {ip} rule; ip {ip} route show table all; ip {ip} -o addr show dev lo" for ip in ("-4", "-6")]
 
 
 def _without_noise(listing: str) -> list[str]:
@@ -85,7 +88,7 @@ def namespace(*addresses: str) -> Iterator[Namespace]:
         there.run("ip", "link", "set", "lo", "up")
         there.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "peer0")
         for device in ("eth0", "peer0"):
-            there.run("ip", "link", "set", device, "up")
+            there.run("ip", "link", "set", device, "up", "addrgenmode", "none")
         for address in addresses:
             there.run("ip", "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
         yield there

@@ -55,10 +55,10 @@ def test_rules_without_comments_are_known_again(settled: Namespace, force: str) 
     settled.must(force, *EVERYTHING, "--comments=off")
     assert "all is there already" in settled.must(force, *EVERYTHING)
     settled.must(force, *EVERYTHING, "--cleanup-only")
-    leftover = [line for line in settled.state()["iptables-nft"] if "ISTIO" in line and "KUBE-TEST" not in line]
+    leftover = [line for line in settled.state()["iptables-nft-save"] if "ISTIO" in line and "KUBE-TEST" not in line]
     assert leftover == []
-    assert {k: v for k, v in settled.state().items() if "tables" not in k} == {
-        k: v for k, v in before.items() if "tables" not in k
+    assert {k: v for k, v in settled.state().items() if k[:3] == "ip "} == {
+        k: v for k, v in before.items() if k[:3] == "ip "
     }
 
 
@@ -123,7 +123,7 @@ def test_marks_of_a_former_configuration_go(dual: Namespace) -> None:
 def test_rules_of_ours_decide_the_variant(pod: Namespace) -> None:
     pod.must(*PLAIN, "--force-iptables-binary=legacy")
     assert "backend=iptables-legacy" in pod.must(*PLAIN)
-    assert pod.state()["iptables-nft"] == []
+    assert pod.state()["iptables-nft-save"] == []
 
 
 def test_the_other_variants_tables_are_not_written(pod: Namespace) -> None:
@@ -131,7 +131,7 @@ def test_the_other_variants_tables_are_not_written(pod: Namespace) -> None:
     before = pod.state()
     assert "backend=iptables-nft" in pod.must(*EVERYTHING)
     after = pod.state()
-    assert (after["iptables-legacy"], after["ip6tables-legacy"]) == (before["iptables-legacy"], [])
+    assert (after["iptables-legacy-save"], after["ip6tables-legacy-save"]) == (before["iptables-legacy-save"], [])
 
 
 @pytest.mark.parametrize("asked", [PLAIN, EVERYTHING], ids=["plain", "everything"])

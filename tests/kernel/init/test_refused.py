@@ -37,7 +37,7 @@ def test_the_kernel_refuses_the_second_table(dual: Namespace) -> None:
     failed = dual.pyinit(*EVERYTHING, "--force-iptables-binary=nft")
     assert failed.returncode == 2
     assert dual.run("nft", "list", "ruleset").stdout == before
-    assert "fwmark" not in "".join(dual.state()["rule -4"])
+    assert "fwmark" not in dual.run("ip", "rule").stdout
 
 
 @pytest.mark.parametrize("ip", ["-4", "-6"])
@@ -90,7 +90,7 @@ def test_where_nft_does_not_work_legacy_is_tried(pod: Namespace, tmp_path: Path)
     done = pod.pyinit(*PLAIN, env=in_place_of(tmp_path, "iptables-nft-restore", says))
     assert done.returncode == 0, done.stderr
     assert "backend=iptables-legacy" in done.stderr
-    assert pod.state()["iptables-nft"] == []
+    assert pod.state()["iptables-nft-save"] == []
 
 
 def test_the_machines_own_namespace_is_refused() -> None:
