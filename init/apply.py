@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     Chain = tuple[int, str, str]
 
 
+_WAY_OUT = "--reconcile replaces them, --cleanup-only takes them away"
+
+
 def backends(config: "Config") -> "Sequence[Backend]":
     """The backends to try in turn; imported only when they are the ones."""
     if config.effective_backend == "nftables":
@@ -37,6 +40,16 @@ def backends(config: "Config") -> "Sequence[Backend]":
     from init.backends.iptables import variants
 
     return variants(config)
+
+
+def elsewhere(config: "Config", backend: "Backend") -> "list[Backend]":
+    """Backends of the other stores in the kernel that hold rules of ours, ready to take them away."""
+    from init.backends.iptables import Iptables
+    from init.backends.nft import Nftables
+
+    config = config.replace(cleanup_only=True)
+    others = (Iptables("nft", config), Iptables("legacy", config), Nftables(config))
+    return [other for other in others if other.store != backend.store and other.holds_ours()]
 
 
 def apply(config: "Config", wanted: Ruleset, log: "Log") -> None:
@@ -55,17 +68,22 @@ def apply(config: "Config", wanted: Ruleset, log: "Log") -> None:
 
 def _apply(config: "Config", wanted: Ruleset, backend: "Backend", log: "Log") -> None:
     current = backend.read(wanted.rules)
+    others = elsewhere(config, backend)
+    there = [*current.rules, *(rule for other in others for rule in other.read(()).rules)]
     prune = config.cleanup_only or config.prune
-    former = routing.Former(routing.diverting_marks(current.rules), config.tproxy_mark, config.tproxy_table, prune)
+    former = routing.Former(routing.diverting_marks(there), config.tproxy_mark, config.tproxy_table, prune)
     if config.cleanup_only:
         wanted = Ruleset()
     elif not config.replaces:
+        for other in others:
+            raise DriftError(f"rules of ours are in force by {other.name}; {_WAY_OUT}", ())
         refuse_drift(current, wanted.rules, backend.name)
     before, after = routing.steps(wanted.routing, former)
     rules = backend.write(wanted.rules) if config.force_apply or _differs(current, wanted.rules) else ()
     if config.keeps_old:
         _tell_what_stays(current, wanted.rules, log)
-    steps = (*before, *rules, *after)
+    moved = [step for other in others for step in other.write(())]
+    steps = (*before, *rules, *moved, *after)
     if not steps:
         log.info("nothing of ours is there" if config.cleanup_only else "all is there already", backend=backend.name)
         return
@@ -97,8 +115,7 @@ def refuse_drift(current: Current, wanted: "Sequence[Rule]", where: str) -> None
     ]
     if drifted:
         raise DriftError(
-            f"{where}: rules of another configuration are in force (- is there, + is asked for); "
-            "--reconcile replaces them, --cleanup-only takes them away",
+            f"{where}: rules of another configuration are in force (- is there, + is asked for); {_WAY_OUT}",
             tuple(line for chain in drifted for line in difference(chain, there.get(chain, ()), want.get(chain, ()))),
         )
 

@@ -58,5 +58,7 @@ def _istio_log_flag(flag: str, text: str, given: "dict[str, tuple[str, str]]") -
     if flag == "--log_as_json":
         given.setdefault("log_format", (flag, "json" if text in ("", "true") else "text"))
     elif flag == "--log_output_level":
-        level = text.rpartition(":")[2].split(",")[0]
+        # SCOPE:LEVEL,… of which pyinit has the one scope, default
+        levels = [level for scope, _, level in (s.rpartition(":") for s in text.split(",")) if scope in ("", "default")]
+        level = levels[-1] if levels else "info"
         given.setdefault("log_level", (flag, {"warning": "warn", "fatal": "error"}.get(level, level)))

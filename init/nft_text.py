@@ -55,6 +55,11 @@ def table_name(family: int, table: str) -> str:
     return f"{FAMILIES[family]} {_PREFIX}{table}"
 
 
+def is_ours(table: str) -> bool:
+    """Whether a table of this name, without the family, is ours."""
+    return table.startswith(_PREFIX)
+
+
 def _in_order(rules: "Sequence[Rule]") -> "list[Rule]":
     """The rules by family, table and chain; the order within a chain stays."""
     chains = {chain: number for number, chain in enumerate(("PREROUTING", "OUTPUT", *CHAINS))}

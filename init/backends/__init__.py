@@ -37,9 +37,17 @@ class Step(Value):
 
 
 class Backend:
-    """A way to read and write rules."""
+    """A way to read and write rules.
+
+    name: for people. store: where in the kernel its rules are ("nft", "legacy": iptables' tables; "nftables": our own).
+    """
 
     name = ""
+    store = ""
+
+    def holds_ours(self) -> bool:
+        """Whether rules of ours are there; costs no subprocess where none are. False where this cannot work."""
+        raise NotImplementedError
 
     def read(self, wanted: "Sequence[Rule]") -> Current:
         """What is there of ours. `wanted`: to know rules again that have no comment.

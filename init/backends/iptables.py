@@ -58,7 +58,7 @@ class Iptables(Backend):
     """One variant, "nft" or "legacy", of the iptables programs."""
 
     def __init__(self, variant: str, config: "Config") -> None:
-        self.variant = variant
+        self.variant = self.store = variant
         self.name = f"iptables-{variant}"
         self._comments = config.comments == "on"
         self._keep = config.keeps_old

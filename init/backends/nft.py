@@ -3,7 +3,7 @@
 Nothing of others is touched, and nf_tables swaps our tables as a whole: no packet meets half of them.
 """
 
-from init import nft_text, process
+from init import netlink, nft_text, process
 from init.backends import Backend, Current, Step
 from init.errors import RefusedError, UnsupportedError
 
@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 class Nftables(Backend):
     """Reads and writes with the program nft."""
 
-    name = "nftables"
+    name = store = "nftables"
 
     def __init__(self, config: "Config") -> None:
         self._comments = config.comments == "on"
         self._before = ""
+
+    def holds_ours(self) -> bool:
+        """Whether one of our tables is there."""
+        try:
+            return any(nft_text.is_ours(table) for _, table, _ in netlink.nft_chains())
+        except OSError:
+            return False
 
     def read(self, wanted: "Sequence[Rule]") -> Current:  # noqa: ARG002 - in tables of our own, all rules are ours
         """What is in our tables; their text is kept for the way back."""

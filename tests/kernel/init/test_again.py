@@ -1,5 +1,7 @@
 """What a second run does: nothing, complete, refuse, replace, take away; and that others' rules stay."""
 
+from itertools import permutations
+
 import pytest
 
 from tests.kernel.init.namespace import EVERYTHING, PLAIN, Namespace
@@ -140,3 +142,27 @@ def test_force_apply_writes_and_changes_nothing(dual: Namespace, asked: list[str
     there = dual.state()
     assert "done" in dual.must(*asked, "--force-apply")
     assert dual.state() == there
+
+
+WAYS = {
+    "nft": ["--force-iptables-binary=nft"],
+    "legacy": ["--force-iptables-binary=legacy"],
+    "nftables": ["--native-nftables"],
+}
+
+
+@pytest.mark.parametrize(("old", "new"), permutations(WAYS, 2))
+def test_rules_are_in_one_place(dual: Namespace, old: str, new: str) -> None:
+    before = dual.state()
+    dual.must(*EVERYTHING, *WAYS[old])
+    refused = dual.pyinit(*EVERYTHING, *WAYS[new])
+    assert refused.returncode == 3
+    assert "--reconcile replaces them" in refused.stderr
+    dual.must(*EVERYTHING, *WAYS[new], "--reconcile")
+    moved = dual.state(), dual.run("nft", "list", "ruleset").stdout
+    assert "all is there already" in dual.must(*EVERYTHING, *WAYS[new])
+    dual.must("--cleanup-only")
+    assert dual.state() == before
+    assert "istio-proxy" not in dual.run("nft", "list", "ruleset").stdout
+    dual.must(*EVERYTHING, *WAYS[new])
+    assert dual.state() == moved[0]
