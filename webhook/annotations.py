@@ -1,7 +1,7 @@
 """The annotations and labels that injection reads, and what their values may be.
 
-A value that does not fit is refused with the annotation's name, the value and what is allowed: a pod with a port list that
-nobody can read would start, and then not do what its author meant.
+A value that does not fit is refused with the annotation's name, the value and what is allowed: a pod with a port list
+that nobody can read would start, and then not do what its author meant.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ def _is_object(text: str) -> bool:
 def _is_objects(text: str) -> bool:
     """Objects by name or in a list; nothing for none of them."""
     value = _parsed(text or "{}")
-    entries = value.values() if isinstance(value, dict) else value
-    return isinstance(value, (dict, list)) and all(isinstance(entry, dict) for entry in entries)
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
 def _parsed(text: str) -> object:

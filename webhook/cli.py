@@ -24,7 +24,9 @@ COMMANDS = {
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run `argv` (without the program's name); what goes wrong is one line on stderr and an exit code of webhook.errors."""
+    """Run `argv` (without the program's name); what goes wrong is one line on stderr and an exit code of
+    webhook.errors.
+    """
     args = _parser(argv).parse_args(argv)
     try:
         code: int = args.run(args)
@@ -33,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         # who read our output has seen enough (head); a second write, by the interpreter at exit, must not fail again
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 141
     return code
 

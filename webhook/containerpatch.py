@@ -6,7 +6,8 @@
       sidecar: [{op: replace, path: /resources/limits/memory, value: 2Gi}]
       init:    [{op: add, path: /env, value: [{name: INVALID_DROP, value: "true"}]}]
 
-Paths begin at the container. Operations are checked when settings load; one that finds no target in a pod refuses the pod.
+Paths begin at the container. Operations are checked when settings load; one that finds no target in a pod refuses the
+pod.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _parse(entry: Any, where: str) -> ContainerPatch:
     templates = entry.get("templates") or []
     if not isinstance(templates, list) or not all(isinstance(name, str) for name in templates):
         raise SettingsError(f"{where}.templates: {templates!r} is not a list of names")
-    by_container = {}
+    by_container: dict[str, Any] = {}
     for target, names in _TARGETS.items():
         if entry.get(target):
             by_container |= dict.fromkeys(names, _operations(entry[target], f"{where}.{target}"))

@@ -10,6 +10,7 @@ from typing import Any
 from webhook import annotations as names
 from webhook import podtree, probes, proxyconfig
 from webhook.podtree import Pod
+from webhook.probes import Probers
 from webhook.proxyconfig import ProxyConfig
 from webhook.settings import Settings
 from webhook.workload import Workload
@@ -35,7 +36,7 @@ class Context:
         native: bool,
         proxy: ProxyConfig,
         namespace: Mapping[str, Any] | None,
-        earlier_probers: Mapping[str, Any],
+        earlier_probers: Probers,
     ) -> None:
         self._settings = settings
         self._pod = pod
@@ -43,10 +44,10 @@ class Context:
         self._namespace = namespace
         self._earlier_probers = earlier_probers
         self.proxy = proxy
-        self.annotations = podtree.annotations(pod)
-        self.labels = podtree.labels(pod)
-        self.metadata = podtree.metadata(pod)
-        self.spec = podtree.spec(pod)
+        self.annotations = podtree.annotations_of(pod)
+        self.labels = podtree.labels_of(pod)
+        self.metadata = podtree.metadata_of(pod)
+        self.spec = podtree.spec_of(pod)
         # The annotation says no with "false" alone; any other value, as Istio has it, says yes.
         self.native = self.annotations.get(names.NATIVE_SIDECAR, "") != "false" and (
             native or bool(self.annotations.get(names.NATIVE_SIDECAR))
@@ -55,7 +56,7 @@ class Context:
     @cached_property
     def containers(self) -> list[str]:
         """The names of the app's containers."""
-        found = (container.get("name") or "" for container in podtree.containers(self._pod))
+        found = (container.get("name") or "" for container in podtree.containers_of(self._pod))
         return [name for name in found if name != podtree.PROXY]
 
     @cached_property
@@ -63,7 +64,7 @@ class Context:
         """All ports of all containers, with the fields that say something."""
         return [
             {field: port[field] for field in _PORT_FIELDS if port.get(field)}
-            for container in podtree.containers(self._pod)
+            for container in podtree.containers_of(self._pod)
             for port in container.get("ports") or ()
         ]
 
@@ -81,7 +82,9 @@ class Context:
 
     @cached_property
     def image(self) -> str:
-        """The proxy's image: hub/image:tag, with the image type that annotation, proxy configuration or variant want."""
+        """The proxy's image: hub/image:tag, with the image type that annotation, proxy configuration or variant
+        want.
+        """
         settings = self._settings.values.get("global") or {}
         name = (settings.get("proxy") or {}).get("image") or "proxyv2"
         image = self.proxy.get("image")
@@ -101,12 +104,12 @@ class Context:
         return _last_of_range(groups.partition(",")[0]) or PROXY_ID
 
     @cached_property
-    def probers(self) -> dict[str, Any]:
+    def probers(self) -> Probers:
         """The app's probes and hooks that the proxy is to answer, by path; empty where they are not to be rewritten."""
         settings = self._settings
         if not probes.wanted(self.annotations, default=settings.rewrite_probes):
             return {}
-        return probes.collect(self._pod, settings.status_port) | self._earlier_probers
+        return probes.collect(self._pod) | self._earlier_probers
 
     def _namespace_annotation(self, name: str) -> str:
         value = ((self._namespace or {}).get("annotations") or {}).get(name)

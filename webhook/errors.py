@@ -1,18 +1,18 @@
 """All that can go wrong, and the exit code that each kind ends the command line with.
 
-    PyinjectError                   1
-    ├── UsageError                  2   a flag that does not fit another, or a file that cannot be read or written
-    ├── SettingsError               3   values, mesh or injection configuration that cannot be taken
-    │   └── TemplateError           3   a template that does not compile
-    ├── InputError                  4   a document that is no YAML, or no workload where one is needed
-    │   └── ReviewError             4   a request that is no AdmissionReview v1 of a pod
-    ├── InjectionError              5   a pod that is refused
-    │   ├── AnnotationError         5   … for the value of an annotation or a label
-    │   ├── PodError                5   … for a field that has not the type the Kubernetes API gives it
-    │   └── RenderError             5   … for a template that fails on it
-    ├── CertificateError            6   a certificate or key that cannot be served with
-    ├── NotReadyError               7   the server does not answer a call to itself
-    └── KubernetesError             8   the API server refuses a call, or there is none
+PyinjectError                   1
+├── UsageError                  2   a flag that does not fit another, or a file that cannot be read or written
+├── SettingsError               3   values, mesh or injection configuration that cannot be taken
+│   └── TemplateError           3   a template that does not compile
+├── InputError                  4   a document that is no YAML, or no workload where one is needed
+│   └── ReviewError             4   a request that is no AdmissionReview v1 of a pod
+├── InjectionError              5   a pod that is refused
+│   ├── AnnotationError         5   … for the value of an annotation or a label
+│   ├── PodError                5   … for a field that has not the type the Kubernetes API gives it
+│   └── RenderError             5   … for a template that fails on it
+├── CertificateError            6   a certificate or key that cannot be served with
+├── NotReadyError               7   the server does not answer a call to itself
+└── KubernetesError             8   the API server refuses a call, or there is none
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class AnnotationError(InjectionError):
 
 
 class PodError(InjectionError):
-    """A field of the pod is not of the type that the Kubernetes API gives it; `path` is written as kubectl explain does."""
+    """A field of the pod is not of the type that the Kubernetes API gives it; `path` is written as kubectl explain
+    does.
+    """
 
     def __init__(self, path: str, value: object, expected: str) -> None:
         super().__init__(f"{path}: {_shortened(value)} is not {expected}")

@@ -14,25 +14,25 @@ from webhook.podtree import CORE_DUMP, INIT, PROXY, VALIDATION, Container, Pod
 def marked(pod: Pod, added: Pod, revision: str, network: str, injected: Mapping[str, str]) -> Pod:
     """The pod with the status that a later injection reads, the network's label, and the settings' own annotations."""
     if network:
-        pod = podtree.with_metadata(pod, "labels", {**podtree.labels(pod), names.NETWORK_LABEL: network})
-    annotations = {**podtree.annotations(pod), names.STATUS: _status(added, revision), **injected}
+        pod = podtree.with_metadata(pod, "labels", {**podtree.labels_of(pod), names.NETWORK_LABEL: network})
+    annotations = {**podtree.annotations_of(pod), names.STATUS: _status(added, revision), **injected}
     return podtree.with_metadata(pod, "annotations", annotations)
 
 
 def ordered(pod: Pod, *, hold: bool) -> Pod:
     """The pod with its containers where they work.
 
-    The proxy comes last, so that `kubectl exec` goes to the app; first where the app has to wait for it. A native sidecar
-    comes before the init containers, which then use it, and behind the rules that lead to it. Without one the rules come
-    last of all, since init containers would be sent to a proxy that does not run yet.
+    The proxy comes last, so that `kubectl exec` goes to the app; first where the app has to wait for it. A native
+    sidecar comes before the init containers, which then use it, and behind the rules that lead to it. Without one the
+    rules come last of all, since init containers would be sent to a proxy that does not run yet.
     """
-    before = podtree.containers(pod)
+    before = podtree.containers_of(pod)
     after = _moved(before, PROXY, first=hold)
     if not _same(before, after):
         pod = podtree.with_spec(pod, "containers", after)
-    inits = podtree.containers(pod, "initContainers")
+    inits = podtree.containers_of(pod, "initContainers")
     if podtree.find(inits, PROXY) is not None:
-        asked = podtree.annotations(pod).get(names.BEFORE_PROXY, "")
+        asked = podtree.annotations_of(pod).get(names.BEFORE_PROXY, "")
         after = _moved(_moved(inits, CORE_DUMP, first=True), PROXY, first=True)
         for name in reversed(list(dict.fromkeys(asked.split(",") if asked else ()))):
             after = _moved(after, name, first=True)
@@ -45,7 +45,7 @@ def ordered(pod: Pod, *, hold: bool) -> Pod:
 
 def _status(added: Pod, revision: str) -> str:
     def listed(field: str) -> list[Any] | None:
-        return [entry.get("name") for entry in podtree.spec(added).get(field) or ()] or None
+        return [entry.get("name") for entry in podtree.spec_of(added).get(field) or ()] or None
 
     status = {field: listed(field) for field in ("initContainers", "containers", "volumes", "imagePullSecrets")}
     return json.dumps({**status, "revision": revision or "default"}, separators=(",", ":"), ensure_ascii=False)

@@ -29,8 +29,8 @@ class Request:
 
     namespace           where the pod will run; may differ from its metadata, which a controller leaves without one
     namespace_metadata  metadata of that Namespace object, where it is known (OpenShift keeps its ranges of ids there)
-    native_sidecars     whether the nodes run init containers with restartPolicy Always (Kubernetes 1.29; 1.33 by default)
-    workload            what the pod belongs to; None: found out from its owner references
+    native_sidecars     whether the nodes run init containers with restartPolicy Always (Kubernetes 1.29; 1.33 by
+    default) workload            what the pod belongs to; None: found out from its owner references
     proxy_env           variables that the webhook's URL sets in the proxy, e.g. {"ISTIO_META_NETWORK": "east"}
     """
 
@@ -65,8 +65,8 @@ def inject(settings: Settings, request: Request) -> Result:
     """
     pod = request.pod
     check_pod(pod)
-    annotations, labels = podtree.annotations(pod), podtree.labels(pod)
-    decision = decide(settings.policy, podtree.spec(pod), request.namespace, labels, annotations)
+    annotations, labels = podtree.annotations_of(pod), podtree.labels_of(pod)
+    decision = decide(settings.policy, podtree.spec_of(pod), request.namespace, labels, annotations)
     if not decision.inject:
         return Result(decision, pod)
     names.check(annotations)
@@ -76,7 +76,7 @@ def inject(settings: Settings, request: Request) -> Result:
 
 def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     pod = overlay.without_app_user(original) if is_openshift(request.namespace_metadata) else original
-    annotations = podtree.annotations(pod)
+    annotations = podtree.annotations_of(pod)
     proxy = _proxy_config(settings, annotations)
     status = Status.of(pod)
     pod, earlier = _without_earlier(pod) if status is not None else (pod, {})
@@ -84,7 +84,7 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     context = Context(
         settings,
         overlay.stripped(pod, status, settings.status_port),
-        workload=request.workload or of_pod(podtree.metadata(pod), podtree.labels(pod), request.namespace),
+        workload=request.workload or of_pod(podtree.metadata_of(pod), podtree.labels_of(pod), request.namespace),
         native=request.native_sidecars,
         proxy=proxy,
         namespace=request.namespace_metadata,
@@ -93,7 +93,7 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     overlaid = overlay.lay_over(settings, pod, context, status)
     pod = overlay.with_users_of(overlaid.pod, pod, context)
 
-    environment = _cluster_environment(settings, request, podtree.labels(original))
+    environment = _cluster_environment(settings, request, podtree.labels_of(original))
     sidecar = podtree.find_in_pod(pod, PROXY)
     if sidecar is not None and environment:
         pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, environment))
@@ -130,7 +130,9 @@ def _proxy_config(settings: Settings, annotations: Mapping[str, str]) -> ProxyCo
 
 
 def _cluster_environment(settings: Settings, request: Request, labels: Mapping[str, str]) -> dict[str, str]:
-    """Which cluster and network the proxy is told that it is in: the settings', over that the URL's and the pod's label."""
+    """Which cluster and network the proxy is told that it is in: the settings', over that the URL's and the pod's
+    label.
+    """
     found = dict(request.proxy_env)
     cluster = found.get(CLUSTER_VARIABLE) or settings.cluster
     network = labels.get(names.NETWORK_LABEL, found.get(NETWORK_VARIABLE) or settings.network)
@@ -144,9 +146,9 @@ def _cluster_environment(settings: Settings, request: Request, labels: Mapping[s
 def _with_probes(settings: Settings, pod: Pod, earlier: probes.Probers) -> Pod:
     """The pod with its probes answered by the proxy, where there is one and they are to be rewritten."""
     sidecar = podtree.find_in_pod(pod, PROXY)
-    if sidecar is None or not probes.wanted(podtree.annotations(pod), default=settings.rewrite_probes):
+    if sidecar is None or not probes.wanted(podtree.annotations_of(pod), default=settings.rewrite_probes):
         return pod
-    found = probes.collect(pod, settings.status_port) | earlier
+    found = probes.collect(pod) | earlier
     if found:
         text = probes.to_json(found)
         pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, {probes.VARIABLE: text}))

@@ -11,7 +11,22 @@ from webhook.template import Template
 
 # What a render context has (webhook.context).
 NAMES = frozenset(
-    "annotations labels metadata spec containers ports workload native proxy proxy_json image uid gid probers".split()
+    [
+        "annotations",
+        "labels",
+        "metadata",
+        "spec",
+        "containers",
+        "ports",
+        "workload",
+        "native",
+        "proxy",
+        "proxy_json",
+        "image",
+        "uid",
+        "gid",
+        "probers",
+    ]
 )
 
 
@@ -33,7 +48,9 @@ class Templates:
         if name in self._files:
             return self._compile(name, read(self._files[name]))
         if name in self._foreign:
-            raise InjectionError(f"template {name} is written in Go's template language; see docs/templates.md for pyinject's")
+            raise InjectionError(
+                f"template {name} is written in Go's template language; see docs/templates.md for pyinject's"
+            )
         raise InjectionError(f"template {name!r} is not there; there are {', '.join(sorted(self.names))}")
 
     @property
@@ -42,9 +59,13 @@ class Templates:
         return frozenset({*self._files, *self._compiled})
 
     def _add(self, name: str, source: object) -> None:
-        """Take a user's template. Istio's ConfigMap holds Istio's own, in Go's language: for those there are ours here."""
+        """Take a user's template. Istio's ConfigMap holds Istio's own, in Go's language: for those there are ours
+        here.
+        """
         if not isinstance(source, str):
-            raise SettingsError(f"injection configuration: templates: {name} is not a text; write `{name}: |` before it")
+            raise SettingsError(
+                f"injection configuration: templates: {name} is not a text; write `{name}: |` before it"
+            )
         if "{{" in source:
             self._foreign.add(name)
         else:

@@ -1,9 +1,9 @@
 """Strategic merge: a pod's part laid over a pod, as `kubectl patch` and Istio's injector lay them.
 
-Objects merge field by field, a null deletes. Lists are replaced, but for those that the API declares to be merged by a key
-(patchMergeKey in core/v1): there an entry merges into the one with the same key. The order that comes out is the API
-machinery's too: the overlay's entries in the overlay's order, and the others among them where the target had them,
-or behind them where no order between the two is known.
+Objects merge field by field, a null deletes. Lists are replaced, but for those that the API declares to be merged by
+a key (patchMergeKey in core/v1): there an entry merges into the one with the same key. The order that comes out is
+the API machinery's too: the overlay's entries in the overlay's order, and the others among them where the target had
+them, or behind them where no order between the two is known.
 
 Nothing is changed in place: results share what neither side changes.
 """
@@ -19,7 +19,9 @@ from webhook.errors import PodError
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What of an object's fields are lists merged by a key, with the schema of their entries, or objects with such lists."""
+    """What of an object's fields are lists merged by a key, with the schema of their entries, or objects with such
+    lists.
+    """
 
     lists: Mapping[str, tuple[str, Schema]] = field(default_factory=dict)
     objects: Mapping[str, Schema] = field(default_factory=dict)
@@ -50,7 +52,9 @@ _SPEC = Schema(
 POD = Schema(objects={"spec": _SPEC})
 
 
-def merge(target: Mapping[str, Any], overlay: Mapping[str, Any], schema: Schema = POD, path: str = "pod") -> dict[str, Any]:
+def merge(
+    target: Mapping[str, Any], overlay: Mapping[str, Any], schema: Schema = POD, path: str = "pod"
+) -> dict[str, Any]:
     """The target with the overlay laid over it. Raises PodError for a list to be merged that holds no objects."""
     result = dict(target)
     for key, value in overlay.items():

@@ -1,6 +1,7 @@
 """From a pod to the pod with the templates laid over it; what its author wrote of the same containers lies on top.
 
-    pod ──stripped──▶ as its author wrote it ──templates──▶ overlays ──merge──▶ over the pod ──reapplied──▶ the author's own on top
+pod ──stripped──▶ as its author wrote it ──templates──▶ overlays ──merge──▶ pod with a sidecar
+    ──reapplied──▶ the author's own istio-proxy on top of it
 """
 
 from __future__ import annotations
@@ -24,8 +25,19 @@ AUTO_IMAGE = "auto"
 
 # Fields of a container whose zero is as good as nothing in the Kubernetes API (no pointer in its Go types).
 _ZERO_IS_NOTHING = frozenset(
-    "failureThreshold hostPort initialDelaySeconds periodSeconds port readOnly stdin stdinOnce successThreshold"
-    " timeoutSeconds tty".split()
+    [
+        "failureThreshold",
+        "hostPort",
+        "initialDelaySeconds",
+        "periodSeconds",
+        "port",
+        "readOnly",
+        "stdin",
+        "stdinOnce",
+        "successThreshold",
+        "timeoutSeconds",
+        "tty",
+    ]
 )
 
 
@@ -39,7 +51,7 @@ class Status:
     @classmethod
     def of(cls, pod: Pod) -> Status | None:
         """The pod's status; None for a pod that was not injected before, empty where it cannot be read."""
-        text = podtree.annotations(pod).get(names.STATUS)
+        text = podtree.annotations_of(pod).get(names.STATUS)
         if text is None:
             return None
         try:
@@ -53,7 +65,9 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Overlaid:
-    """The pod with the templates laid over it, and the templates' own part: `added` is what all of them say together."""
+    """The pod with the templates laid over it, and the templates' own part: `added` is what all of them say
+    together.
+    """
 
     pod: Pod
     added: dict[str, Any]
@@ -62,10 +76,10 @@ class Overlaid:
 def stripped(pod: Pod, status: Status | None, status_port: int) -> Pod:
     """The pod as its author wrote it, for templates to read: without what an earlier injection added."""
     if status is not None:
-        spec = dict(podtree.spec(pod))
-        spec["containers"] = podtree.without(podtree.containers(pod), status.containers)
-        spec["initContainers"] = podtree.without(podtree.containers(pod, "initContainers"), status.init_containers)
-        annotations = dict(podtree.annotations(pod))
+        spec = dict(podtree.spec_of(pod))
+        spec["containers"] = podtree.without(podtree.containers_of(pod), status.containers)
+        spec["initContainers"] = podtree.without(podtree.containers_of(pod, "initContainers"), status.init_containers)
+        annotations = dict(podtree.annotations_of(pod))
         if is_merged(annotations, status_port):
             annotations = without_prometheus(annotations)
         annotations.pop(names.STATUS, None)
@@ -77,7 +91,7 @@ def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | No
     """Render the templates that the pod or the settings name, and merge them into the pod."""
     merged = pod if status is None else _without_probes(pod, status)
     added: dict[str, Any] = {}
-    for name in _template_names(settings, podtree.annotations(pod)):
+    for name in _template_names(settings, podtree.annotations_of(pod)):
         overlay = settings.templates[name].render(context)
         for patch in settings.patches:
             overlay = patch.apply(name, overlay)
@@ -89,7 +103,7 @@ def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | No
 def _without_probes(pod: Pod, status: Status) -> Pod:
     """The pod whose injected proxy has no probes: they are the template's as a whole, and are rendered anew."""
     for field, injected in zip(podtree.LISTS, (status.containers, status.init_containers), strict=True):
-        proxy = podtree.find(podtree.containers(pod, field), PROXY) if PROXY in injected else None
+        proxy = podtree.find(podtree.containers_of(pod, field), PROXY) if PROXY in injected else None
         if proxy is not None:
             rest = {key: value for key, value in proxy.items() if not key.endswith("Probe")}
             pod = podtree.with_container(pod, proxy, rest)
@@ -99,12 +113,14 @@ def _without_probes(pod: Pod, status: Status) -> Pod:
 def _moved(pod: Pod, added: Pod, context: Context) -> Pod:
     """The author's own istio-proxy among the init containers, where the template has it there: it is always written
     among the containers, whether or not it will be a native sidecar."""
-    own = podtree.find(podtree.containers(pod), PROXY)
-    if not context.native or own is None or podtree.find(podtree.containers(added, "initContainers"), PROXY) is None:
+    own = podtree.find(podtree.containers_of(pod), PROXY)
+    if not context.native or own is None or podtree.find(podtree.containers_of(added, "initContainers"), PROXY) is None:
         return pod
-    rest = [container for container in podtree.containers(pod) if container is not own]
+    rest = [container for container in podtree.containers_of(pod) if container is not own]
     return podtree.with_spec(
-        podtree.with_spec(pod, "containers", rest), "initContainers", [*podtree.containers(pod, "initContainers"), own]
+        podtree.with_spec(pod, "containers", rest),
+        "initContainers",
+        [*podtree.containers_of(pod, "initContainers"), own],
     )
 
 
@@ -118,13 +134,17 @@ def _reapplied(merged: Pod, pod: Pod, added: Pod, status: Status | None) -> Pod:
     overrides: dict[str, list[Container]] = {}
     for field in podtree.LISTS:
         injected = () if status is None else status.containers if field == "containers" else status.init_containers
-        for container in podtree.containers(added, field):
+        for container in podtree.containers_of(added, field):
             name = container.get("name")
             if name in injected or not isinstance(name, str):
                 continue
             own = podtree.find(earlier.get(field) or (), name)
             if own is None:
-                own = podtree.find(podtree.containers(pod), name) if field == "containers" else podtree.find_in_pod(pod, name)
+                own = (
+                    podtree.find(podtree.containers_of(pod), name)
+                    if field == "containers"
+                    else podtree.find_in_pod(pod, name)
+                )
             if own is not None:
                 overlay = _said(own)
                 if overlay.get("image") == AUTO_IMAGE:
@@ -133,7 +153,7 @@ def _reapplied(merged: Pod, pod: Pod, added: Pod, status: Status | None) -> Pod:
                 merged = merge(merged, {"spec": {field: [overlay]}})
     if status is None and overrides:
         text = json.dumps(overrides, separators=(",", ":"), ensure_ascii=False)
-        merged = podtree.with_metadata(merged, "annotations", {**podtree.annotations(merged), names.OVERRIDES: text})
+        merged = podtree.with_metadata(merged, "annotations", {**podtree.annotations_of(merged), names.OVERRIDES: text})
     return merged
 
 
@@ -148,7 +168,7 @@ def with_users_of(merged: Pod, pod: Pod, context: Context) -> Pod:
     init = _init_container(merged)
     if (user is None and group is None) or init is None:
         return merged
-    mode = podtree.annotations(merged).get(names.INTERCEPTION_MODE)
+    mode = podtree.annotations_of(merged).get(names.INTERCEPTION_MODE)
     transparent = "TPROXY" in (context.proxy.get("interceptionMode"), mode)
     if transparent and user is not None:
         # binding the client's address takes root
@@ -169,13 +189,14 @@ def with_users_of(merged: Pod, pod: Pod, context: Context) -> Pod:
 def without_app_user(pod: Pod) -> Pod:
     """The pod whose istio-proxy has no user of its own where it is the app's.
 
-    OpenShift sets the same user on every container: taken for the author's wish, the proxy's traffic would pass for the app's.
+    OpenShift sets the same user on every container: taken for the author's wish, the proxy's traffic would pass for
+    the app's.
     """
     proxy = podtree.find_in_pod(pod, PROXY)
     if proxy is None or not proxy.get("securityContext"):
         return pod
     proxy_user = app_user = 0
-    for container in podtree.containers(pod):
+    for container in podtree.containers_of(pod):
         user = (container.get("securityContext") or {}).get("runAsUser")
         if user is not None and container.get("name") == PROXY:
             proxy_user = user
@@ -188,7 +209,7 @@ def without_app_user(pod: Pod) -> Pod:
 
 
 def _init_container(pod: Pod) -> Container | None:
-    inits = podtree.containers(pod, "initContainers")
+    inits = podtree.containers_of(pod, "initContainers")
     return podtree.find(inits, INIT) or podtree.find(inits, VALIDATION)
 
 
@@ -204,7 +225,7 @@ def _template_names(settings: Settings, annotations: Mapping[str, str]) -> list[
 
 def _overrides(pod: Pod) -> dict[str, list[Container]]:
     """What the annotation remembers of the author's own containers."""
-    text = podtree.annotations(pod).get(names.OVERRIDES)
+    text = podtree.annotations_of(pod).get(names.OVERRIDES)
     if text is None:
         return {}
     try:
@@ -217,7 +238,7 @@ def _overrides(pod: Pod) -> dict[str, list[Container]]:
 
 def _with_overrides(pod: Pod, overrides: Mapping[str, list[Container]]) -> Pod:
     for field, remembered in overrides.items():
-        there = podtree.containers(pod, field)
+        there = podtree.containers_of(pod, field)
         missing = [container for container in remembered if podtree.find(there, container.get("name") or "") is None]
         if missing:
             pod = podtree.with_spec(pod, field, [*there, *missing])
@@ -225,7 +246,9 @@ def _with_overrides(pod: Pod, overrides: Mapping[str, list[Container]]) -> Pod:
 
 
 def _said(container: Container) -> Container:
-    """The fields of a container that say something, as the API stores them: an empty list is no wish for an empty list."""
+    """The fields of a container that say something, as the API stores them: an empty list is no wish for an empty
+    list.
+    """
     return {key: said for key, value in container.items() if (said := _meant(key, value)) is not None}
 
 

@@ -7,6 +7,7 @@ edited is walked, and the patch costs what was edited, not what the pod holds.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 Operation = dict[str, Any]
@@ -40,12 +41,16 @@ def _objects(before: dict[str, Any], after: dict[str, Any], path: str) -> Iterat
 
 
 def _lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operation]:
-    """Entries that stay are paired; the others of `before` are removed from the end, then those of `after` put in place."""
-    if before and not any(isinstance(entry, dict) for entry in (*before, *after)):
+    """Entries that stay are paired; the others of `before` are removed from the end, then those of `after` put in
+    place.
+    """
+    entries = (*before, *after)
+    if not all(isinstance(entry, dict) for entry in entries):
         if before != after:
             yield {"op": "replace", "path": path, "value": after}
         return
-    pairs = _pairs(before, after)
+    named = any("name" in entry for entry in entries)
+    pairs = _pairs(before, after) if named else [(n, n) for n in range(min(len(before), len(after)))]
     stay = {index for index, _ in pairs}
     for index in reversed(range(len(before))):
         if index not in stay:
@@ -58,7 +63,7 @@ def _lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operation
             yield {"op": "add", "path": f"{path}/{index}", "value": value}
 
 
-def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
+def _pairs(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[tuple[int, int]]:
     """Indexes of entries that are the same one, or have the same name, in rising order on both sides.
 
     An entry that was moved past others is not among them: it is taken out and put in again.
@@ -66,13 +71,13 @@ def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
     places: dict[object, int] = {}
     for index, entry in enumerate(after):
         places.setdefault(id(entry), index)
-        if isinstance(entry, dict) and isinstance(name := entry.get("name"), str):
+        if isinstance(name := entry.get("name"), str):
             places.setdefault(name, index)
     candidates = []
     for index, entry in enumerate(before):
         place = places.get(id(entry))
-        if place is None and isinstance(entry, dict):
-            place = places.get(entry["name"]) if isinstance(entry.get("name"), str) else None
+        if place is None and isinstance(name := entry.get("name"), str):
+            place = places.get(name)
         if place is not None:
             candidates.append((index, place))
     return _rising(candidates)
@@ -80,7 +85,7 @@ def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
 
 def _rising(candidates: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The longest part of the pairs whose second indexes rise."""
-    if all(left[1] < right[1] for left, right in zip(candidates, candidates[1:], strict=False)):
+    if all(left[1] < right[1] for left, right in pairwise(candidates)):
         return candidates
     # patience sorting: `ends[n]` is the pair with the lowest end of a rising part of n + 1 pairs
     ends: list[tuple[int, int]] = []

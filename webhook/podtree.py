@@ -1,4 +1,6 @@
-"""Reading and rewriting a pod that is a plain dict: each writer gives back a new pod that shares all else with the old one."""
+"""Reading and rewriting a pod that is a plain dict: each writer gives back a new pod that shares all else with the
+old one.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +17,29 @@ Pod = dict[str, Any]
 Container = dict[str, Any]
 
 
-def metadata(pod: Pod) -> Mapping[str, Any]:
+def metadata_of(pod: Pod) -> Mapping[str, Any]:
     """The pod's metadata; empty where there is none."""
     return pod.get("metadata") or {}
 
 
-def annotations(pod: Pod) -> Mapping[str, str]:
+def annotations_of(pod: Pod) -> Mapping[str, str]:
     """The pod's annotations."""
-    return metadata(pod).get("annotations") or {}
+    return metadata_of(pod).get("annotations") or {}
 
 
-def labels(pod: Pod) -> Mapping[str, str]:
+def labels_of(pod: Pod) -> Mapping[str, str]:
     """The pod's labels."""
-    return metadata(pod).get("labels") or {}
+    return metadata_of(pod).get("labels") or {}
 
 
-def spec(pod: Pod) -> Mapping[str, Any]:
+def spec_of(pod: Pod) -> Mapping[str, Any]:
     """The pod's spec; empty where there is none."""
     return pod.get("spec") or {}
 
 
-def containers(pod: Pod, field: str = "containers") -> list[Container]:
+def containers_of(pod: Pod, field: str = "containers") -> list[Container]:
     """The pod's containers, or with `field` its initContainers."""
-    return spec(pod).get(field) or []
+    return spec_of(pod).get(field) or []
 
 
 def find(among: Iterable[Container], name: str) -> Container | None:
@@ -50,17 +52,17 @@ def find(among: Iterable[Container], name: str) -> Container | None:
 
 def find_in_pod(pod: Pod, name: str) -> Container | None:
     """The first container of that name among the pod's containers, then among its init containers."""
-    return find(containers(pod), name) or find(containers(pod, "initContainers"), name)
+    return find(containers_of(pod), name) or find(containers_of(pod, "initContainers"), name)
 
 
 def with_metadata(pod: Pod, field: str, value: object) -> Pod:
     """The pod with one field of its metadata set."""
-    return {**pod, "metadata": {**metadata(pod), field: value}}
+    return {**pod, "metadata": {**metadata_of(pod), field: value}}
 
 
 def with_spec(pod: Pod, field: str, value: object) -> Pod:
     """The pod with one field of its spec set."""
-    return {**pod, "spec": {**spec(pod), field: value}}
+    return {**pod, "spec": {**spec_of(pod), field: value}}
 
 
 def with_container(pod: Pod, old: Container, new: Container) -> Pod:
@@ -68,7 +70,7 @@ def with_container(pod: Pod, old: Container, new: Container) -> Pod:
     if new is old:
         return pod
     for field in LISTS:
-        among = containers(pod, field)
+        among = containers_of(pod, field)
         for index, container in enumerate(among):
             if container is old:
                 return with_spec(pod, field, [*among[:index], new, *among[index + 1 :]])

@@ -1,8 +1,9 @@
 """The app's probes and lifecycle hooks, answered by the proxy.
 
-kubelet probes a container by the pod's address, and so through the proxy, where mutual TLS or a gRPC probe's plain HTTP/2
-would fail. The probe is therefore turned into an HTTP one to the proxy's status port, at a path that names the container
-and the probe, and the proxy asks the app as kubelet would have. What it asks (a prober) stands in its environment:
+kubelet probes a container by the pod's address, and so through the proxy, where mutual TLS or a gRPC probe's plain
+HTTP/2 would fail. The probe is therefore turned into an HTTP one to the proxy's status port, at a path that names the
+container and the probe, and the proxy asks the app as kubelet would have. What it asks (a prober) stands in its
+environment:
 
     livenessProbe: {grpc: {port: 9000}}  ──▶  livenessProbe: {httpGet: {path: /app-health/web/livez, port: 15020}}
                                               ISTIO_KUBE_APP_PROBERS={"/app-health/web/livez": {"grpc": {"port": 9000}}}
@@ -33,7 +34,7 @@ def wanted(annotations: Mapping[str, str], *, default: bool) -> bool:
     return default if asked is None else asked
 
 
-def collect(pod: Pod, status_port: int) -> Probers:
+def collect(pod: Pod) -> Probers:
     """What the proxy is to ask for each probe and hook, by path, in the order of paths."""
     found: Probers = {}
     for container in _apps(pod):
@@ -56,9 +57,9 @@ def parse(text: str | None) -> Probers:
 
 def rewrite(pod: Pod, status_port: int) -> Pod:
     """The pod with its probes and hooks pointing at the proxy."""
-    target = int(podtree.annotations(pod).get(names.STATUS_PORT, "").strip() or status_port)
+    target = int(podtree.annotations_of(pod).get(names.STATUS_PORT, "").strip() or status_port)
     for field in podtree.LISTS:
-        before = podtree.containers(pod, field)
+        before = podtree.containers_of(pod, field)
         after = [
             container if container.get("name") == podtree.PROXY else _rewritten(container, target)
             for container in before
@@ -70,7 +71,7 @@ def rewrite(pod: Pod, status_port: int) -> Pod:
 
 def _apps(pod: Pod) -> Iterator[Container]:
     for field in reversed(podtree.LISTS):
-        for container in podtree.containers(pod, field):
+        for container in podtree.containers_of(pod, field):
             if container.get("name") != podtree.PROXY:
                 yield container
 

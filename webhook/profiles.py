@@ -1,7 +1,7 @@
 """A profile: which templates there are, and the values that they start from.
 
-`istio` is chosen by Istio's own values, which are complete as Istio's chart renders them. Every other profile names itself
-in the values (`profile: standalone`) and has defaults, so that what a user gives is only what differs.
+`istio` is chosen by Istio's own values, which are complete as Istio's chart renders them. Every other profile names
+itself in the values (`profile: standalone`) and has defaults, so that what a user gives is only what differs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Metrics of app and proxy on one port: the app's prometheus.io annotations move into the proxy's environment.
 
-Prometheus reads any spelling that its label names make the same: prometheus.io/port, prometheus.io.port, prometheus-io-port.
+Prometheus reads any spelling that its label names make the same: prometheus.io/port, prometheus.io.port,
+prometheus-io-port.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def merge_metrics(pod: Pod, status_port: int, earlier: str | None, *, default: b
 
     `earlier` is what an earlier injection told the proxy of the app's own, which the annotations then no longer say.
     """
-    annotations = podtree.annotations(pod)
+    annotations = podtree.annotations_of(pod)
     if is_merged(annotations, status_port):
         return _told(pod, earlier) if earlier is not None else pod
     asked = names.flag(annotations.get(names.PROMETHEUS_MERGE, ""))

@@ -1,4 +1,6 @@
-"""Istio's ProxyConfig (istio.io, mesh v1alpha1): the mesh's default with a pod's own over it, and its JSON for the proxy."""
+"""Istio's ProxyConfig (istio.io, mesh v1alpha1): the mesh's default with a pod's own over it, and its JSON for the
+proxy.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +43,50 @@ def _is_integer(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**32
 
 
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {}
-for _names, _kind in (
-    ("statusPort proxyAdminPort", (lambda v: _is_integer(v) and v <= 65535, "a port, 0 to 65535")),
-    ("concurrency statNameLength", (_is_integer, "a whole number")),
-    ("drainDuration terminationDrainDuration", (lambda v: isinstance(v, str) and _DURATION.fullmatch(v), "seconds (45s)")),
-    ("interceptionMode", (lambda v: v in _MODES, "REDIRECT, TPROXY or NONE")),
-    ("holdApplicationUntilProxyStarts", (lambda v: isinstance(v, bool), "true or false")),
-    ("proxyMetadata", (lambda v: isinstance(v, dict) and all(isinstance(x, str) for x in v.values()), "a mapping of strings")),
-    ("tracing image", (lambda v: isinstance(v, dict), "a mapping")),
-    ("discoveryAddress configPath binaryPath", (lambda v: isinstance(v, str), "a string")),
-):
-    _KINDS |= dict.fromkeys(_names.split(), _kind)
+def _is_port(value: object) -> bool:
+    return type(value) is int and 0 <= value <= 65535
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, str) and _DURATION.fullmatch(value) is not None
+
+
+def _is_mode(value: object) -> bool:
+    return value in _MODES
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
+
+
+_KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "statusPort": (_is_port, "a port, 0 to 65535"),
+    "proxyAdminPort": (_is_port, "a port, 0 to 65535"),
+    "concurrency": (_is_integer, "a whole number"),
+    "statNameLength": (_is_integer, "a whole number"),
+    "drainDuration": (_is_duration, "seconds (45s)"),
+    "terminationDrainDuration": (_is_duration, "seconds (45s)"),
+    "interceptionMode": (_is_mode, "REDIRECT, TPROXY or NONE"),
+    "holdApplicationUntilProxyStarts": (_is_flag, "true or false"),
+    "proxyMetadata": (_is_texts, "a mapping of strings"),
+    "tracing": (_is_mapping, "a mapping"),
+    "image": (_is_mapping, "a mapping"),
+    "discoveryAddress": (_is_text, "a string"),
+    "configPath": (_is_text, "a string"),
+    "binaryPath": (_is_text, "a string"),
+}
 
 
 def parse(source: str) -> ProxyConfig:
@@ -61,16 +95,18 @@ def parse(source: str) -> ProxyConfig:
 
 
 def checked(value: object, where: str) -> ProxyConfig:
-    """The configuration with its fields named as JSON names them. Raises SettingsError, whose message begins with `where`."""
+    """The configuration with its fields named as JSON names them. Raises SettingsError, whose message begins with
+    `where`.
+    """
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise SettingsError(f"{where}: {value!r} is not a mapping")
     config: ProxyConfig = _camel(value)
     for name, content in config.items():
-        allowed, description = _KINDS.get(name, (None, ""))
-        if allowed is not None and content is not None and not allowed(content):
-            raise SettingsError(f"{where}.{name}: {content!r} is not {description}")
+        kind = _KINDS.get(name)
+        if kind is not None and content is not None and not kind[0](content):
+            raise SettingsError(f"{where}.{name}: {content!r} is not {kind[1]}")
     return {name: content for name, content in config.items() if content is not None}
 
 

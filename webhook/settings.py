@@ -1,10 +1,10 @@
 """What the injector works with, read and checked once: values, mesh and injection configuration, compiled templates.
 
-    values            Istio's `values` (ConfigMap istio-sidecar-injector, key values), or this project's own with
-                      `profile: standalone`, which are merged over that profile's defaults
-    mesh              the mesh configuration (ConfigMap istio, key mesh)
-    injection config  policy, defaultTemplates, aliases, templates, patches, never- and alwaysInjectSelector,
-                      injectedAnnotations; what it leaves out comes from values' `sidecarInjectorWebhook`
+values            Istio's `values` (ConfigMap istio-sidecar-injector, key values), or this project's own with
+                  `profile: standalone`, which are merged over that profile's defaults
+mesh              the mesh configuration (ConfigMap istio, key mesh)
+injection config  policy, defaultTemplates, aliases, templates, patches, never- and alwaysInjectSelector,
+                  injectedAnnotations; what it leaves out comes from values' `sidecarInjectorWebhook`
 """
 
 from __future__ import annotations
@@ -63,9 +63,11 @@ class Settings:
 
     @classmethod
     def load(cls, values: Source = None, mesh: Source = None, config: Source = None, *, revision: str = "") -> Self:
-        """Settings from Istio's values, mesh configuration and injection configuration; each YAML or JSON text, or data.
+        """Settings from Istio's values, mesh configuration and injection configuration; each YAML or JSON text, or
+        data.
 
-        None stands for this project's defaults. Raises SettingsError, naming the setting, its value and what is allowed.
+        None stands for this project's defaults. Raises SettingsError, naming the setting, its value and what is
+        allowed.
         """
         given = _mapping(values, "values")
         profile, merged = profile_of(given, defaults=values is None)
@@ -81,9 +83,12 @@ class Settings:
             proxy=proxy,
             policy=_policy(reader),
             default_templates=tuple(reader.texts("defaultTemplates")) or ("sidecar",),
-            aliases={name: tuple(_Reader(reader.mapping("aliases"), "aliases").texts(name)) for name in reader.mapping("aliases")},
+            aliases={
+                name: tuple(_Reader(reader.mapping("aliases"), "aliases").texts(name))
+                for name in reader.mapping("aliases")
+            },
             templates=Templates(profile, reader.mapping("templates"), constants),
-            patches=parse_patches(reader.list("patches")),
+            patches=parse_patches(reader.entries("patches")),
             injected_annotations=reader.text_mapping("injectedAnnotations"),
             revision=revision,
             cluster=str(_path(merged, "global.multiCluster.clusterName") or ""),
@@ -95,7 +100,9 @@ class Settings:
         )
 
     def for_files(self) -> Self:
-        """The settings for files that someone asks to be injected: no policy and no selector decides, only what pods say."""
+        """The settings for files that someone asks to be injected: no policy and no selector decides, only what pods
+        say.
+        """
         return replace(self, policy=Policy())
 
     @property
@@ -111,14 +118,14 @@ class _Reader:
         self._data = data
         self._where = where
 
-    def list(self, name: str) -> list[Any]:
+    def entries(self, name: str) -> list[Any]:
         value = self._data.get(name)
         if value is not None and not isinstance(value, list):
             raise SettingsError(f"{self._where}: {name}: {value!r} is not a list")
         return value or []
 
     def texts(self, name: str) -> list[str]:
-        values = self.list(name)
+        values = self.entries(name)
         if not all(isinstance(value, str) and value for value in values):
             raise SettingsError(f"{self._where}: {name}: {values!r} is not a list of names")
         return values
@@ -164,7 +171,7 @@ def _injection_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 def _policy(config: _Reader) -> Policy:
     def parsed(name: str) -> tuple[selectors.Selector, ...]:
         where = f"injection configuration: {name}"
-        return tuple(selectors.parse(entry, f"{where}[{n}]") for n, entry in enumerate(config.list(name)))
+        return tuple(selectors.parse(entry, f"{where}[{n}]") for n, entry in enumerate(config.entries(name)))
 
     enabled = config.choice("policy", "enabled", "disabled") == "enabled"
     return Policy(enabled, parsed("neverInjectSelector"), parsed("alwaysInjectSelector"))

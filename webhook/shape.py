@@ -1,8 +1,8 @@
 """The types of the pod's fields that injection reads, as the Kubernetes API gives them (core/v1 Pod).
 
-The API server checks a pod only after all webhooks, and a file may hold anything. What is read is therefore checked once,
-here; the rest of the pod is not looked at. A container's variables are left out: there may be thousands, and only a merge
-reads them, which looks at each itself.
+The API server checks a pod only after all webhooks, and a file may hold anything. What is read is therefore checked
+once, here; the rest of the pod is not looked at. A container's variables are left out: there may be thousands, and
+only a merge reads them, which looks at each itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from webhook.errors import PodError
 Check = Callable[[Any], None]
 
 
-class _Mismatch(Exception):
+class _MismatchError(Exception):
     """A value of the wrong type; `path` grows outwards while the exception passes the checks around it."""
 
     def __init__(self, value: object, expected: str) -> None:
@@ -28,7 +28,7 @@ class _Mismatch(Exception):
 def _type(expected: str, *types: type) -> Check:
     def check(value: Any) -> None:
         if type(value) not in types:
-            raise _Mismatch(value, expected)
+            raise _MismatchError(value, expected)
 
     return check
 
@@ -39,13 +39,13 @@ def _fields(**checks: Check) -> Check:
 
     def check(value: Any) -> None:
         if not isinstance(value, dict):
-            raise _Mismatch(value, "an object")
+            raise _MismatchError(value, "an object")
         for name, inner in pairs:
             found = value.get(name)
             if found is not None:
                 try:
                     inner(found)
-                except _Mismatch as mismatch:
+                except _MismatchError as mismatch:
                     mismatch.path = f".{name}{mismatch.path}"
                     raise
 
@@ -55,11 +55,11 @@ def _fields(**checks: Check) -> Check:
 def _list(inner: Check) -> Check:
     def check(value: Any) -> None:
         if not isinstance(value, list):
-            raise _Mismatch(value, "a list")
+            raise _MismatchError(value, "a list")
         for index, entry in enumerate(value):
             try:
                 inner(entry)
-            except _Mismatch as mismatch:
+            except _MismatchError as mismatch:
                 mismatch.path = f"[{index}]{mismatch.path}"
                 raise
 
@@ -69,10 +69,10 @@ def _list(inner: Check) -> Check:
 def _texts(value: Any) -> None:
     """An object of strings, as labels and annotations are."""
     if not isinstance(value, dict):
-        raise _Mismatch(value, "an object of strings")
+        raise _MismatchError(value, "an object of strings")
     for key, entry in value.items():
         if type(key) is not str or type(entry) is not str:
-            mismatch = _Mismatch(entry if type(key) is str else key, "a string (numbers and booleans need quotes)")
+            mismatch = _MismatchError(entry if type(key) is str else key, "a string (numbers and booleans need quotes)")
             mismatch.path = f"[{key}]"
             raise mismatch
 
@@ -127,5 +127,5 @@ def check_containers(parts: object, where: str) -> None:
 def _run(check: Check, value: object, where: str) -> None:
     try:
         check(value)
-    except _Mismatch as mismatch:
+    except _MismatchError as mismatch:
         raise PodError(where + mismatch.path, mismatch.value, mismatch.expected) from None

@@ -58,8 +58,8 @@ _ALIKE: Final = 0.85
 def warnings(before: Pod, after: Pod, namespace: str, namespace_metadata: Mapping[str, Any] | None) -> tuple[str, ...]:
     """What to tell whoever creates the pod `before`, injected as `after`; both have passed webhook.shape."""
     return (
-        *_misspelt("annotation", podtree.annotations(before), _ANNOTATIONS),
-        *_misspelt("label", podtree.labels(before), _LABELS),
+        *_misspelt("annotation", podtree.annotations_of(before), _ANNOTATIONS),
+        *_misspelt("label", podtree.labels_of(before), _LABELS),
         *_same_user(before, after),
         *_taken_ports(before),
         *_before_the_proxy(after),
@@ -88,7 +88,7 @@ def _same_user(before: Pod, after: Pod) -> Iterator[str]:
     """Redirection leaves alone what the proxy's user sends; an app that runs as that user passes the proxy by."""
     proxy = podtree.find_in_pod(after, PROXY) or {}
     proxy_user = (proxy.get("securityContext") or {}).get("runAsUser") or PROXY_ID
-    default = (podtree.spec(before).get("securityContext") or {}).get("runAsUser")
+    default = (podtree.spec_of(before).get("securityContext") or {}).get("runAsUser")
     for container in _apps(before, "containers"):
         user = (container.get("securityContext") or {}).get("runAsUser", default)
         if user == proxy_user:
@@ -106,7 +106,7 @@ def _taken_ports(before: Pod) -> Iterator[str]:
 
 def _before_the_proxy(after: Pod) -> Iterator[str]:
     """Init containers run before a proxy that is no native sidecar: behind the rules, nobody takes their traffic."""
-    inits = podtree.containers(after, "initContainers")
+    inits = podtree.containers_of(after, "initContainers")
     if not inits or podtree.find(inits, PROXY) is not None or podtree.find_in_pod(after, PROXY) is None:
         return
     names = [container.get("name") for container in inits]
@@ -126,8 +126,8 @@ def _init_containers(names: list[str]) -> str:
 
 def _never_done(after: Pod) -> Iterator[str]:
     """A pod is done when all its containers are, and a proxy is never."""
-    restart = podtree.spec(after).get("restartPolicy")
-    if restart in ("Never", "OnFailure") and podtree.find(podtree.containers(after), PROXY) is not None:
+    restart = podtree.spec_of(after).get("restartPolicy")
+    if restart in ("Never", "OnFailure") and podtree.find(podtree.containers_of(after), PROXY) is not None:
         yield f"restartPolicy {restart}: the pod (or its Job) is never done, as the sidecar goes on; way out: {_NATIVE}"
 
 
@@ -137,7 +137,7 @@ def _pod_security(after: Pod, namespace: str, namespace_metadata: Mapping[str, A
     if level not in ("baseline", "restricted"):
         return
     for field in podtree.LISTS:
-        for container in podtree.containers(after, field):
+        for container in podtree.containers_of(after, field):
             added = ((container.get("securityContext") or {}).get("capabilities") or {}).get("add") or ()
             if container.get("name") in _OURS and "NET_ADMIN" in added:
                 yield (
@@ -148,4 +148,4 @@ def _pod_security(after: Pod, namespace: str, namespace_metadata: Mapping[str, A
 
 
 def _apps(pod: Pod, field: str) -> Iterator[Container]:
-    return (container for container in podtree.containers(pod, field) if container.get("name") not in _OURS)
+    return (container for container in podtree.containers_of(pod, field) if container.get("name") not in _OURS)

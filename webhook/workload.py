@@ -20,8 +20,9 @@ class Workload:
 def of_pod(metadata: Mapping[str, Any], labels: Mapping[str, str], namespace: str) -> Workload:
     """The workload of a pod, from its metadata alone: no API call is made for the owner's owner.
 
-    A pod whose name was generated belongs to the owner that is its controller. What stands behind that one is told by the
-    names that the controllers give: a ReplicaSet is called as its Deployment, with the hash of the pod template after it.
+    A pod whose name was generated belongs to the owner that is its controller. What stands behind that one is told by
+    the names that the controllers give: a ReplicaSet is called as its Deployment, with the hash of the pod template
+    after it.
     """
     name, kind, api_version = metadata.get("name") or "", "Pod", "v1"
     controller = _controller(metadata) if metadata.get("generateName") else None

@@ -2,8 +2,8 @@
 
     text ──document.parse──▶ nodes ──compiler (expressions.py for what stands in ${…})──▶ a function ──render──▶ overlay
 
-docs/templates.md describes the language. What depends on the settings alone is computed at compile time: such subtrees are
-built once and shared by all pods, so nothing may change what a template returns.
+docs/templates.md describes the language. What depends on the settings alone is computed at compile time: such
+subtrees are built once and shared by all pods, so nothing may change what a template returns.
 """
 
 from webhook.template.template import Template as Template

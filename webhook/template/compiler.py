@@ -1,7 +1,8 @@
 """From nodes to one Python function: mappings become dict displays, lists list displays, $for comprehensions.
 
-A node compiles to a `_Code`: a syntax tree, or, where all of it is known now, the value itself. What is known is carried
-upwards as a value for as long as possible, so that a whole constant subtree becomes one object that all pods share.
+A node compiles to a `_Code`: a syntax tree, or, where all of it is known now, the value itself. What is known is
+carried upwards as a value for as long as possible, so that a whole constant subtree becomes one object that all pods
+share.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ class Compiler:
             return self._sequence(node)
         if isinstance(node, MappingNode):
             return self._mapping(node)
+        if not isinstance(node, ScalarNode):
+            raise TemplateError(self._name, document.line(node), "not a mapping, list or scalar")
         value = document.scalar(node)
         return self._text(node, value) if isinstance(value, str) and "${" in value else _Code(value=value)
 
@@ -113,7 +116,7 @@ class Compiler:
                 call = ast.Call(ast.Name("_text", ast.Load()), [self._tree(code)], [])
                 pieces.append(ast.FormattedValue(_at(call, document.line(node)), -1))
         if all(isinstance(piece, ast.Constant) for piece in pieces):
-            return _Code(value="".join(piece.value for piece in pieces if isinstance(piece, ast.Constant)))
+            return _Code(value="".join(str(piece.value) for piece in pieces if isinstance(piece, ast.Constant)))
         return _Code(ast.JoinedStr(pieces))
 
     def _expression(self, node: Node | None, where: str) -> _Code:
@@ -156,7 +159,11 @@ class Compiler:
             if code.constant:
                 return [_Code(value=value) for value in code.value]
             tree = self._tree(replace(code, condition=None))
-            return [ast.Starred(_if(code.condition, tree, ast.Tuple([], ast.Load())) if code.condition else tree, ast.Load())]
+            return [
+                ast.Starred(
+                    _if(code.condition, tree, ast.Tuple([], ast.Load())) if code.condition else tree, ast.Load()
+                )
+            ]
         return _present(self._mapping(node))
 
     def _loop(self, entries: dict[str, Node], node: MappingNode) -> list[_Code | ast.expr]:
@@ -165,7 +172,9 @@ class Compiler:
         target, _, iterated = (loop.value if isinstance(loop, ScalarNode) else "").partition(" in ")
         names = [name.strip() for name in target.split(",")]
         if not iterated or not all(name.isidentifier() and not name.startswith("_") for name in names):
-            raise TemplateError(self._name, line, "$for takes `name in expression` or `key, value in expression.items()`")
+            raise TemplateError(
+                self._name, line, "$for takes `name in expression` or `key, value in expression.items()`"
+            )
         if taken := {*names} & {*self._expressions.names, *self._expressions.constants}:
             raise TemplateError(self._name, line, f"$for: {', '.join(taken)} has a meaning already")
         try:
@@ -271,7 +280,9 @@ class Compiler:
         for key, code in parts:
             if key == "$merge":
                 keys.append(None)
-                values.append(_at(ast.Call(ast.Name("_mapping", ast.Load()), [self._tree(code)], []), document.line(node)))
+                values.append(
+                    _at(ast.Call(ast.Name("_mapping", ast.Load()), [self._tree(code)], []), document.line(node))
+                )
             elif code.optional or code.condition is not None:
                 keys.append(None)
                 values.append(self._entry(key, code))

@@ -1,4 +1,6 @@
-"""The functions that expressions can call. They are pure; those OF_THE_POD are given the pod's context as first argument."""
+"""The functions that expressions can call. They are pure; those OF_THE_POD are given the pod's context as first
+argument.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from init.config import SETTINGS
-
 from webhook.envoy.settings import envoy_bootstrap, seconds
 
 
@@ -67,7 +68,9 @@ def dirname(path: str) -> str:
 
 
 def with_port(ports: str, port: object) -> str:
-    """A list of ports with one more, where it is not in it; 0 and nothing add none (traffic.sidecar.istio.io/exclude…)."""
+    """A list of ports with one more, where it is not in it; 0 and nothing add none
+    (traffic.sidecar.istio.io/exclude…).
+    """
     added = text(port).strip()
     listed = ports.split(",")
     if added in ("", "0") or added in listed:
@@ -86,16 +89,18 @@ def with_network(networks: str, name: str) -> str:
         listed = _json.loads(networks)
     except ValueError:
         return networks
-    if not isinstance(listed, list) or any(isinstance(entry, Mapping) and entry.get("name") == name for entry in listed):
+    if not isinstance(listed, list) or any(
+        isinstance(entry, Mapping) and entry.get("name") == name for entry in listed
+    ):
         return networks
-    return f'{networks[:end]}, {json({"name": name})}{networks[end:]}'
+    return f"{networks[:end]}, {json({'name': name})}{networks[end:]}"
 
 
 def init_args(**settings: object) -> list[str]:
     """The command line of an init container, from settings by their names in `init.config.Config`, in the order given.
 
-    A setting that is None is left out, a flag without a value is there for True. Values are the text that was asked for:
-    the init container parses them, and refuses what it does not understand.
+    A setting that is None is left out, a flag without a value is there for True. Values are the text that was asked
+    for: the init container parses them, and refuses what it does not understand.
     """
     args: list[str] = []
     for name, value in settings.items():
@@ -129,6 +134,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         envoy_bootstrap,
         seconds,
     )
-} | {"len": len, "int": int, "str": text, "bool": bool, "sorted": sorted, "min": min, "max": max, "any": any, "all": all}
+} | {
+    "len": len,
+    "int": int,
+    "str": text,
+    "bool": bool,
+    "sorted": sorted,
+    "min": min,
+    "max": max,
+    "any": any,
+    "all": all,
+}
 OF_THE_POD = frozenset({"annotation", "label"})
-

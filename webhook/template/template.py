@@ -16,7 +16,9 @@ class Template:
     names  what the template asks of the context: each an attribute that `render`'s argument must have
     """
 
-    def __init__(self, name: str, names: frozenset[str], function: Callable[[Any], dict[str, Any]], filename: str) -> None:
+    def __init__(
+        self, name: str, names: frozenset[str], function: Callable[[Any], dict[str, Any]], filename: str
+    ) -> None:
         self.name = name
         self.names = names
         self._function = function
@@ -28,8 +30,8 @@ class Template:
     ) -> Template:
         """Compile a template's text.
 
-        `constants` are the names whose values are known (values, mesh, revision), `names` those that a context will have.
-        `fragments` is a second text, whose $define every template can $use. Raises TemplateError.
+        `constants` are the names whose values are known (values, mesh, revision), `names` those that a context will
+        have. `fragments` is a second text, whose $define every template can $use. Raises TemplateError.
         """
         filename = f"<template {name}>"
         compiler = Compiler(name, constants, names)
