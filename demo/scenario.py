@@ -59,8 +59,8 @@ def inject(story: Story, folder: Path) -> dict[str, Any]:
         raise DemoError(f"the webhook did not inject the pod: {json.dumps(response)}")
     patch = json.loads(base64.b64decode(response["patch"]))
     injected: dict[str, Any] = jsonpatch.apply_patch(sample.POD, patch)
-    rows = [(operation["op"], operation["path"], _short(operation.get("value"))) for operation in patch]
-    story.show(Table("patch", "The patch (RFC 6902):", ("op", "path", "value"), rows))
+    rows = [(operation["op"], _where(operation["path"]), _short(operation.get("value", ""))) for operation in patch]
+    story.show(Table("patch", "The patch (RFC 6902), in short:", ("op", "where", "value"), rows))
     spec = injected["spec"]
     names = [container["name"] for container in [*(spec.get("initContainers") or ()), *spec["containers"]]]
     story.claim(
@@ -240,13 +240,21 @@ def _command(program: str, arguments: list[str]) -> str:
     return shlex.join([program, *(arguments[1:] if arguments[:1] == [program] else arguments)])
 
 
+def _where(pointer: str) -> str:
+    """A JSON Pointer (RFC 6901) as people write it: spec.containers[0].image, or an annotation by its name."""
+    first, second, *rest = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+    if second == "annotations" and rest:
+        return f"annotation {rest[0]}"
+    return f"{first}.{second}" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in rest)
+
+
 def _short(value: object, width: int = 48) -> str:
     """A patch's value in short: what it is of, and how much."""
     if isinstance(value, dict) and "image" in value:
         return f"{value['name']} ({value['image']})"
     if isinstance(value, list) and all(isinstance(item, dict) and "name" in item for item in value):
         return f"[{', '.join(_short(item) for item in value)}]"
-    text = json.dumps(value, separators=(",", ":"))
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 

@@ -74,7 +74,13 @@ class Json(Teller):
 def _table(columns: Row, rows: Sequence[Row]) -> RichTable:
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column == "seen" else "left")
+        in_short = column == "value"
+        table.add_column(
+            column,
+            justify="right" if column == "seen" else "left",
+            overflow="ellipsis" if in_short else "fold",
+            no_wrap=in_short,
+        )
     for row in rows:
         table.add_row(*(RichText(cell) for cell in row))
     return table

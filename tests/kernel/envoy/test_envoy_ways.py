@@ -134,3 +134,17 @@ def test_kernel_without_ipv6(tmp_path: Path) -> None:
     ]
     assert "malformed IP address: ::" in alone.stderr
     assert (entry.returncode, entry.stdout) == (0, "configuration '' OK\n"), entry.stderr
+
+
+@pytest.mark.parametrize(("source", "target"), [("client", "pod"), ("pod", "server")])
+def test_tproxy(start_pod: PodFactory, source: str, target: str) -> None:
+    pod = start_pod(transparent=True)
+    with pod.listen(target, 8100, at=address(target)) as listener, pod.connect(source, address(target), 8100) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection, (peer, *_) = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            passed = "inbound" if target == "pod" else "outbound"
+            assert f"x-sidecar: {passed}".encode() in client.recv(65536)
+    assert peer == ("127.0.0.6" if target == "pod" else address("pod"))
