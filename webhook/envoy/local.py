@@ -46,7 +46,7 @@ def _listener(name: str, port: int, routes: list[Message], filters: Iterable[Mes
         "address": wildcard(port),
         # kubelet is answered also when clients have used up what connections there may be
         "ignore_global_conn_limit": True,
-        "filter_chains": [{"filters": [http_manager(name, routes, filters=filters)]}],
+        "filter_chains": [{"filters": [http_manager(name, routes, filters=filters, generate_request_id=False)]}],
     }
 
 

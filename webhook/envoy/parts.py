@@ -89,12 +89,13 @@ def endpoint(name: str, host: str, port: int) -> Message:
 
 
 def tcp_proxy(stat_prefix: str, to: str, logs: list[Message]) -> Message:
-    """The network filter that passes bytes both ways."""
+    """The network filter that passes bytes both ways, for as long as both sides want."""
     return extension(
         "envoy.filters.network.tcp_proxy",
         "filters.network.tcp_proxy.v3.TcpProxy",
         stat_prefix=stat_prefix,
         cluster=to,
+        idle_timeout="0s",
         access_log=logs,
     )
 

@@ -11,6 +11,7 @@ at: after `detection_timeout` it is passed on too.
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from webhook.envoy.parts import (
@@ -34,6 +35,13 @@ OUTBOUND, INBOUND, BLACK_HOLE = "PassthroughCluster", "InboundPassthroughCluster
 PASSED_HEADER = "x-sidecar"
 # Servers close idle connections, many after 2 or 5 seconds; the sidecar does first, lest a request meet a closing one.
 IDLE = "1s"
+# Keepalive of the app's would be answered by the sidecar, which therefore looks itself whether a peer is still there,
+# after so many seconds without traffic: socket(7), SO_KEEPALIVE; tcp(7), TCP_KEEPIDLE.
+KEEPALIVE_SECONDS = 300
+KEEPALIVE: list[Message] = [
+    {"level": socket.SOL_SOCKET, "name": socket.SO_KEEPALIVE, "int_value": 1},
+    {"level": socket.IPPROTO_TCP, "name": socket.TCP_KEEPIDLE, "int_value": KEEPALIVE_SECONDS},
+]
 # As http_inspector names what it saw (listener.v3.FilterChainMatch, application_protocols).
 HTTP_PROTOCOLS = ["http/1.0", "http/1.1", "h2c"]
 # Header names keep the case they were sent in, and trailers pass.
@@ -77,6 +85,7 @@ def _listener(sidecar: Sidecar, direction: str, port: int, route: Message, to: s
         "name": name,
         "address": wildcard(port),
         "traffic_direction": direction.upper(),
+        "socket_options": KEEPALIVE,
         "listener_filters": [
             extension("envoy.filters.listener.original_dst", "filters.listener.original_dst.v3.OriginalDst"),
             extension("envoy.filters.listener.http_inspector", "filters.listener.http_inspector.v3.HttpInspector"),
@@ -155,6 +164,7 @@ def _passthrough(name: str, **fields: Any) -> Message:
         "ORIGINAL_DST",
         lb_policy="CLUSTER_PROVIDED",
         circuit_breakers={"thresholds": [limits]},
+        upstream_connection_options={"tcp_keepalive": {"keepalive_time": KEEPALIVE_SECONDS}},
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "upstreams.http.v3.HttpProtocolOptions", **options

@@ -7,13 +7,13 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import envoy
 import pytest
 
 from demo.network import address, address6
-from demo.request import request
 from webhook.envoy.settings import envoy_bootstrap
 
 from .conftest import ROOT, Pod, PodFactory
@@ -74,7 +74,8 @@ def test_registry_only_closes_the_way_out(start_pod: PodFactory) -> None:
 
 
 def test_pod_with_ipv6_alone(start_pod: PodFactory) -> None:
-    pod = start_pod(ipv4=False, probers={"/app-health/app/livez": {"httpGet": {"port": 8100, "path": "/"}}})
+    path = "/app-health/app/livez"
+    pod = start_pod(ipv4=False, probers={path: {"tcpSocket": {"port": 8100}}})
     with (
         pod.listen("pod", 8100, at=address6("pod")) as listener,
         pod.connect("client", address6("pod"), 8100) as client,
@@ -83,8 +84,10 @@ def test_pod_with_ipv6_alone(start_pod: PodFactory) -> None:
         connection, (peer, *_) = listener.accept()
         with connection:
             assert peer == "::6"
-    status = request(pod.network.netns("client"), 0, f"http://[{address6('pod')}]:15020/app-health/app/livez").status
-    assert status == 503
+        deadline, probe = time.monotonic() + 3, b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode()
+        while b" 200 OK" not in (answer := ask(pod, "client", address6("pod"), 15020, probe)):
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.1)
 
 
 def test_other_port_for_status(start_pod: PodFactory) -> None:
@@ -148,3 +151,14 @@ def test_tproxy(start_pod: PodFactory, source: str, target: str) -> None:
             passed = "inbound" if target == "pod" else "outbound"
             assert f"x-sidecar: {passed}".encode() in client.recv(65536)
     assert peer == ("127.0.0.6" if target == "pod" else address("pod"))
+
+
+def test_dead_peers_are_found(pod: Pod) -> None:
+    with pod.listen("server", 8100) as listener, pod.connect("pod", address("server"), 8100) as client:
+        client.sendall(b"no HTTP\r\n")
+        connection, _ = listener.accept()
+        with connection:
+            command = ["ip", "netns", "exec", pod.network.netns("pod"), "ss", "-Htno", "state", "established"]
+            sockets = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    envoy_s = [line for line in sockets if ":15001" in line.split()[2] or line.split()[3].endswith(":8100")]
+    assert len([line for line in envoy_s if "timer:(keepalive," in line]) == 2, sockets
