@@ -1,0 +1,30 @@
+"""Any configuration: the kernel takes it and shows it as asked, twice is once, and clean-up gives the state before."""
+
+from hypothesis import HealthCheck, given, settings
+
+from init.config import Config
+from init.kinds import ALL
+from tests.kernel.init.namespace import VARIANTS, namespace
+from tests.unit.init.test_config import CONFIGS
+
+
+def with_ids_alone(config: Config) -> Config:
+    """Without names of users and groups, which do not exist here."""
+    names = ("proxy_uids", "proxy_gids", "owner_groups", "owner_groups_exclude")
+    ids = {n: tuple(i for i in getattr(config, n) if isinstance(i, int)) for n in names if getattr(config, n) != ALL}
+    return config.replace(**ids, reconcile=False)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(CONFIGS.map(with_ids_alone))
+def test_any_configuration(config: Config) -> None:
+    for variant in VARIANTS:
+        force = f"--force-iptables-binary={variant}"
+        with namespace("10.244.0.5/24", "2001:db8:1::5/64") as pod:
+            before = pod.state()
+            pod.must(force, *config.to_argv())
+            there = pod.state()
+            assert "all is there already" in pod.must(force, *config.to_argv())
+            assert pod.state() == there
+            pod.must(force, *config.to_argv(), "--cleanup-only")
+            assert pod.state() == before

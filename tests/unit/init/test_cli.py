@@ -1,0 +1,111 @@
+"""What the program answers without touching the kernel, and what it finds out about its host."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from init.cli import run
+from init.config import SETTINGS, Config
+from init.errors import ConfigError, RefusedError
+from init.host import Host
+from tests.unit.init.hosts import V4, V6, config, host
+
+
+def said(capfd: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert run(argv, {}) == 0
+    return capfd.readouterr().out
+
+
+def test_help_teaches_every_setting(capfd: pytest.CaptureFixture[str]) -> None:
+    text = said(capfd, "--help")
+    for spec in SETTINGS.values():
+        assert f"--{spec.flag}" in text
+        assert f"${spec.variables[0]}" in text
+    assert text.count("    pyinit ") == 3
+
+
+def test_help_is_given_beside_bad_input(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "Usage: pyinit" in said(capfd, "-p", "0", "-h")
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert said(capfd, "--version").startswith("pyinit 0.")
+
+
+def test_completion_names_every_flag(capfd: pytest.CaptureFixture[str]) -> None:
+    text = said(capfd, "--completion=bash")
+    assert all(f"--{spec.flag}" in text for spec in SETTINGS.values())
+
+
+def test_dry_run_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    shown = json.loads(said(capfd, "-i", "*", "-b", "80", "-m", "TPROXY", "--dry-run", "--format=json"))
+    assert {"-p tcp -j REDIRECT --to-ports 15001", "-j ISTIO_OUTPUT"} <= {rule["rule"] for rule in shown["rules"]}
+    assert "ip -4 rule add fwmark 0x539 lookup 133" in shown["routing"]
+
+
+def test_bad_input_ends_with_1_and_one_line_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["-p", "0", "--nope"], {}) == 1
+    assert len(capfd.readouterr().err.splitlines()) == 2
+
+
+def test_the_log_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    run(["--log-format=json", "--dry-run"], {})
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert lines
+    assert all({"time", "level", "message"} <= line.keys() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "there", "families"),
+    [
+        ("", host(V4, V6), (4,)),
+        ("", host(V6, V4), (4, 6)),
+        ("--dual-stack", host(V4, V6), (4, 6)),
+        ("--dual-stack", host(V4), (4,)),
+        ("--dual-stack", Host(), (4,)),
+    ],
+)
+def test_families(line: str, there: Host, families: tuple[int, ...]) -> None:
+    assert there.families(config(line)) == families
+
+
+def resolv_conf(directory: Path, text: str) -> str:
+    (directory / "resolv.conf").write_text(text)
+    return str(directory / "resolv.conf")
+
+
+def test_nameservers(tmp_path: Path) -> None:
+    file = resolv_conf(
+        tmp_path, "search a.b\nnameserver 10.96.0.10\nnameserver fe80::1%eth0\nnameserver x\n#nameserver 1.1.1.1\n"
+    )
+    found = Host.probe(config("--redirect-dns"), file).nameservers
+    assert [str(n) for n in found] == ["10.96.0.10/32", "fe80::1/128"]
+    assert Host.probe(Config(), file).nameservers == ()
+
+
+def test_dns_capture_needs_resolv_conf_or_none(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="--capture-all-dns"):
+        Host.probe(config("--redirect-dns"), str(tmp_path / "none"))
+    assert Host.probe(config("--redirect-dns --capture-all-dns"), str(tmp_path / "none")).nameservers == ()
+
+
+def test_users_and_groups_by_name() -> None:
+    found = Host.probe(config("-u root,7 --istio-outbound-owner-groups=root"))
+    assert (found.proxy_uids, found.proxy_gids, found.owner_groups) == ((0, 7), (0, 7), (0,))
+    assert Host.probe(config("--envoy-user=nobody-of-this-name")).proxy_uids == (1337,)
+    with pytest.raises(ConfigError, match=r"--proxy-uid: 'x-1'"):
+        Host.probe(config("-u x-1"))
+    unused = "--istio-outbound-owner-groups=0 --istio-outbound-owner-groups-exclude=nobody-of-this-name"
+    assert Host.probe(config(unused)).owner_groups_exclude == ()
+
+
+def test_pyinit_starts_without_slow_modules() -> None:
+    slow = "argparse re dataclasses typing enum subprocess ipaddress json logging pathlib socket collections functools"
+    code = f"import sys, init.cli, init.backends.iptables; print(*(set({slow.split()!r}) & sys.modules.keys()))"
+    root = Path(__file__).parents[3]
+    path = f"import sys; sys.path.insert(0, {str(root)!r}); {code}"
+    loaded = subprocess.run([sys.executable, "-I", "-S", "-c", path], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""
