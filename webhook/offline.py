@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from webhook.documents import edit, pods, remark
+from webhook.documents import edit, pods, remark, typed
 from webhook.documents.files import Document, File
 from webhook.errors import InjectionError, PodError
 from webhook.inject import Request, Result, inject
 from webhook.patch import patch
+from webhook.profiles import ISTIO
 from webhook.settings import Settings
 from webhook.uninject import uninject
 from webhook.workload import Workload
@@ -30,6 +31,11 @@ class Injector:
     settings: Settings
     native_sidecars: bool = False
     namespaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def as_istioctl(self) -> bool:
+        """Whether these are Istio's settings, with which the result is Istio's to the field."""
+        return bool(self.settings.values.get("profile", ISTIO) == ISTIO)
 
     def inject(self, place: pods.Place, pod: dict[str, Any]) -> Result:
         """Inject the pod of a place. Raises InjectionError."""
@@ -85,6 +91,8 @@ def inject_document(document: Document, injector: Injector) -> Outcome:
         results.append((place, result))
         if result.decision.inject:
             value = place.put(value, result.pod)
+        if injector.as_istioctl:
+            value = pods.replaced(value, place.owner_path, typed.passed_through(pods.at(value, place.owner_path)))
     if edit.same(value, document.value):
         return Outcome(document, document.value, document.text, tuple(results), others)
     text, kept = document.rewritten(value)
@@ -109,10 +117,7 @@ def original(document: Document) -> Any:
         value = _told(document.value)
     except InjectionError as error:
         raise InjectionError(f"{document.where}: {error}") from error
-    if document.json or value is document.value:
-        return value
-    _, operations = remark.take(document.text)
-    return _applied(value, operations)
+    return value if document.json else _applied(value, remark.take(document.text)[1])
 
 
 def _told(value: Any) -> Any:
@@ -122,6 +127,7 @@ def _told(value: Any) -> Any:
         before = uninject(pod)
         if before is not pod:
             value = place.put(value, before)
+            value = pods.replaced(value, place.owner_path, typed.without_zeros(pods.at(value, place.owner_path)))
     return value
 
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from webhook.annotations import OVERRIDES, STATUS
+from webhook.annotations import OVERRIDES, PROMETHEUS_MERGE, STATUS
 from webhook.errors import AnnotationError
 from webhook.podtree import INIT, LISTS, PROXY, Container, Pod
 from webhook.shape import check_containers, check_pod
@@ -69,7 +69,7 @@ def uninject(pod: Pod) -> Pod:
     annotations = _own_annotations(metadata["annotations"], env, redirected=INIT in added["initContainers"])
     metadata = dict(metadata)
     _set(metadata, "labels", _without(metadata.get("labels") or {}, _derived_labels(metadata.get("labels") or {}, env)))
-    _set(metadata, "annotations", _without(dict(annotations), _derived_annotations(first, revision)))
+    _set(metadata, "annotations", _without(dict(annotations), _derived_annotations(first, revision, env)))
     return {**pod, "metadata": metadata, "spec": spec}
 
 
@@ -103,7 +103,9 @@ def _overridden(overrides: str) -> dict[str, list[Container]]:
     """
     found = _object(overrides)
     check_containers(found, OVERRIDES)
-    among = {field: [{"image": "auto", **container} for container in found.get(field) or ()] for field in LISTS}
+    among = {
+        field: [{"name": None, "image": "auto", **container} for container in found.get(field) or ()] for field in LISTS
+    }
     sidecars = [container for container in among["initContainers"] if container.get("name") == PROXY]
     return {
         "containers": among["containers"] + sidecars,
@@ -136,8 +138,11 @@ def _derived_labels(labels: Mapping[str, str], env: Mapping[str, str]) -> dict[s
     }
 
 
-def _derived_annotations(first: str | None, revision: object) -> dict[str, object]:
+def _derived_annotations(first: str | None, revision: object, env: Mapping[str, str]) -> dict[str, object]:
+    # a sidecar without Istio's agent has nobody to merge metrics, and the profile standalone says so
+    agent = "PROXY_CONFIG" in env
     return {
+        PROMETHEUS_MERGE: None if agent else "false",
         "istio.io/rev": revision,
         "kubectl.kubernetes.io/default-container": first,
         "kubectl.kubernetes.io/default-logs-container": first,

@@ -40,7 +40,9 @@ class Place:
         metadata = pod.get("metadata") or {}
         holder = at(document, self.metadata)
         if metadata is not holder.get("metadata") and (metadata or holder.get("metadata")):
-            document = replaced(document, self.metadata, {**holder, "metadata": metadata})
+            others = {name: value for name, value in holder.items() if name != "metadata"}
+            changed = {**holder, "metadata": metadata} if metadata else others
+            document = replaced(document, self.metadata, changed)
         template = at(document, self.path)
         return replaced(document, self.path, {**template, "spec": pod["spec"]})
 
