@@ -3,20 +3,11 @@
 A case lists what is captured; every other packet lands where it would without rules.
 """
 
-import shutil
-import subprocess
 from collections.abc import Sequence
 
 import pytest
 
 from tests.kernel.init.world import Packet, World
-
-BACKENDS = {
-    "iptables-nft": "--force-iptables-binary=nft",
-    "iptables-legacy": "--force-iptables-binary=legacy",
-    "nftables": "--native-nftables",
-    "python-iptables": "--backend=python-iptables",
-}
 
 # sender, protocol, destination:port, and where it lands without rules
 PACKETS = """
@@ -179,20 +170,6 @@ def misled(world: World, wanted: dict[Packet, str]) -> list[str]:
     """The packets that land elsewhere."""
     landings = world.landings(list(wanted))
     return [f"{p}: {landings[p]}, not {landing}" for p, landing in wanted.items() if landings[p] != landing]
-
-
-@pytest.fixture(scope="session", params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    """A backend's flag; skipped where this machine has no legacy tables or no python-iptables."""
-    name = request.param
-    legacy = shutil.which("iptables-legacy-save")
-    if name in ("iptables-legacy", "python-iptables") and (
-        not legacy or subprocess.run([legacy], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("this machine has no legacy iptables: install iptables, modprobe ip_tables")
-    if name == "python-iptables":
-        pytest.importorskip("iptc", reason="pip install python-iptables")
-    return BACKENDS[name]
 
 
 @pytest.mark.parametrize("case", CASES)

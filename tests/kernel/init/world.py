@@ -126,11 +126,14 @@ class World:
             inner = ["sh", "-c", mount, file.name, sys.executable, "-m", "init", *argv]
             return run(["ip", "netns", "exec", self.names["pod"], *inner])
 
-    def landings(self, packets: Sequence[Packet]) -> dict[Packet, str]:
-        """Where each packet lands: the name of a server, "refused", "lost", or why it could not be sent."""
+    def landings(self, packets: Sequence[Packet], absent: str = "") -> dict[Packet, str]:
+        """Where each packet lands: the name of a server, "refused", "lost", or why it could not be sent.
+
+        absent: the server that does not run.
+        """
         with ExitStack() as stack:
             selector = stack.enter_context(DefaultSelector())
-            self.serve(selector, stack)
+            self.serve(selector, stack, absent)
             found: dict[Packet, str] = {}
             clients: dict[socket.socket, Packet] = {}
             for packet in packets:
@@ -152,13 +155,13 @@ class World:
                         answer(key.fileobj, key.data)
             return {**found, **dict.fromkeys(clients.values(), "lost")}
 
-    def serve(self, selector: DefaultSelector, stack: ExitStack) -> None:
+    def serve(self, selector: DefaultSelector, stack: ExitStack, absent: str) -> None:
         servers = [("pod", "app", "tcp", "", port) for port in (8080, 9090, 15008, 15090)]
         servers += [("pod", name, "tcp", "", port) for name, port in (("outbound", 15001), ("inbound", 15006))]
         servers += [("pod", "agent", protocol, "loopback", 15053) for protocol in ("tcp", "udp")]
         servers += [("outside", "outside", "tcp", "", port) for port in (80, 443, 5432)]
         servers += [("outside", "outside", p, name, 53) for p in ("tcp", "udp") for name in ("web", "dns")]
-        for machine, name, protocol, address, port in servers:
+        for machine, name, protocol, address, port in (server for server in servers if server[1] != absent):
             # whose answers are the agent's is told by its user, as what it sends is
             owner = (PROXY, PROXY) if name == "agent" else (0, 0)
             with inside(self.names[machine]), owned_by(*owner):
