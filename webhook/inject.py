@@ -17,6 +17,7 @@ from webhook.podtree import PROXY, Pod
 from webhook.proxyconfig import ProxyConfig
 from webhook.settings import Settings
 from webhook.shape import check_pod
+from webhook.warn import warnings
 from webhook.workload import Workload, of_pod
 
 CLUSTER_VARIABLE = "ISTIO_META_CLUSTER_ID"
@@ -71,7 +72,8 @@ def inject(settings: Settings, request: Request) -> Result:
         return Result(decision, pod)
     names.check(annotations)
     injected = _injected(settings, request, pod)
-    return Result(decision, injected, patch(pod, injected))
+    told = warnings(pod, injected, request.namespace, request.namespace_metadata)
+    return Result(decision, injected, patch(pod, injected), told)
 
 
 def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
