@@ -35,11 +35,20 @@ class Setting(Value):
 def _group(title: str) -> "Callable[..., Any]":
     """A heading of the help. Called with a setting's flag, short, kind, default and help, it declares a field.
 
-    The setting's first variable is the flag's name in capitals; `also` names more.
+    Its first variable is the flag's name in capitals, and `also` names more; or `variables` names all.
     """
 
-    def declare(flag: str, short: str, kind: "Kind", default: object, text: str, also: "Sequence[str]" = ()) -> Setting:
-        return Setting(flag, short, (flag.upper().replace("-", "_"), *also), kind, default, title, text)
+    def declare(
+        flag: str,
+        short: str,
+        kind: "Kind",
+        default: object,
+        text: str,
+        also: "Sequence[str]" = (),
+        variables: "Sequence[str] | None" = None,
+    ) -> Setting:
+        names = (flag.upper().replace("-", "_"), *also) if variables is None else tuple(variables)
+        return Setting(flag, short, names, kind, default, title, text)
 
     return declare
 
@@ -147,7 +156,12 @@ class Config(Value):
     dry_run: bool = _RUN("dry-run", "n", kinds.BOOLEAN, False, "print what would be written, and write nothing")
     reconcile: bool = _RUN("reconcile", "", kinds.BOOLEAN, False, "replace the rules of another configuration")
     prune: bool = _RUN(
-        "prune", "", kinds.BOOLEAN, False, "with --reconcile: take away also what only the other configuration had"
+        "prune",
+        "",
+        kinds.BOOLEAN,
+        False,
+        "with --reconcile: take away also what only the other configuration had",
+        variables=["PYINIT_PRUNE"],
     )
     cleanup_only: bool = _RUN("cleanup-only", "", kinds.BOOLEAN, False, "take away all that is ours, add nothing")
     force_apply: bool = _RUN("force-apply", "", kinds.BOOLEAN, False, "write even where nothing differs")
@@ -187,13 +201,18 @@ class Config(Value):
     format: str = _SHOW("format", "", kinds.choice("restore", "nft", "json", "table"), "restore", "of --dry-run")
     log_format: str = _SHOW("log-format", "", kinds.choice("text", "json"), "text", "of the log on stderr")
     log_level: str = _SHOW(
-        "log-level", "", kinds.choice("debug", "info", "warn", "error", "none"), "info", "least level that is logged"
+        "log-level",
+        "",
+        kinds.choice("debug", "info", "warn", "error", "none"),
+        "info",
+        "least level that is logged",
+        variables=["PYINIT_LOG_LEVEL"],
     )
     completion: str = _SHOW(
-        "completion", "", kinds.choice("bash", empty=""), "", "print a completion script for this shell"
+        "completion", "", kinds.choice("bash", empty=""), "", "print a completion script for this shell", variables=()
     )
-    version: bool = _SHOW("version", "", kinds.BOOLEAN, False, "print the version")
-    help: bool = _SHOW("help", "h", kinds.BOOLEAN, False, "print this help")
+    version: bool = _SHOW("version", "", kinds.BOOLEAN, False, "print the version", variables=())
+    help: bool = _SHOW("help", "h", kinds.BOOLEAN, False, "print this help", variables=())
 
     @classmethod
     def parse(cls, argv: "Sequence[str]", environ: "Mapping[str, str]") -> "Config":

@@ -55,8 +55,9 @@ def _entry(spec: "Setting") -> "Iterator[str]":
     else:
         yield f"  {short}--{spec.flag}={spec.kind.show(spec.default) or '…'}\n"
     yield f"        {spec.help}\n"
-    yield f"        {' or '.join(f'${v}' for v in spec.variables)}"
-    yield "\n" if spec.kind.boolean else f"; {spec.kind.allowed}\n"
+    notes = [" or ".join(f"${v}" for v in spec.variables), "" if spec.kind.boolean else spec.kind.allowed]
+    if any(notes):
+        yield f"        {'; '.join(filter(None, notes))}\n"
 
 
 def _completion() -> "Iterator[str]":

@@ -35,10 +35,16 @@ def test_a_flag_wins_over_its_variable_and_the_last_flag_over_the_first() -> Non
     assert config.inbound_capture_port == 2
 
 
-def test_every_setting_has_a_variable() -> None:
+def test_every_setting_has_a_variable_but_those_that_ask_for_an_answer() -> None:
     for name, spec in SETTINGS.items():
         text = "true" if spec.kind.boolean else spec.kind.show(spec.default)
-        assert getattr(Config.parse([], {spec.variables[0]: text}), name) == (spec.kind.boolean or spec.default)
+        for variable in spec.variables:
+            assert getattr(Config.parse([], {variable: text}), name) == (spec.kind.boolean or spec.default)
+    assert {name for name, spec in SETTINGS.items() if not spec.variables} == {"completion", "version", "help"}
+
+
+def test_variables_of_the_application_are_not_taken_for_settings() -> None:
+    assert Config.parse([], {"VERSION": "1.2", "HELP": "me", "LOG_LEVEL": "INFO", "PRUNE": "no"}) == Config()
 
 
 @pytest.mark.parametrize(
