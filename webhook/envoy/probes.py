@@ -55,7 +55,9 @@ def clusters(probers: Mapping[str, Prober]) -> list[Message]:
 
 def _route(path: str, prober: Prober) -> Message:
     get = prober["httpGet"]
-    headers = [(header["name"], header.get("value", "")) for header in get.get("httpHeaders") or ()]
+    asked = [(header["name"], header.get("value") or "") for header in get.get("httpHeaders") or ()]
+    # Kubernetes lets any text through; kubelet's client does not send what has control characters
+    headers = [(name, value) for name, value in asked if value.isprintable()]
     host = next((value for name, value in headers if name.lower() == "host"), None)
     action = {
         "cluster": _cluster_name(prober),
@@ -72,7 +74,7 @@ def _route(path: str, prober: Prober) -> Message:
                 "keep_empty_value": True,
             }
             for name, value in headers
-            if name.lower() != "host" and value.isprintable()
+            if name.lower() != "host"
         ],
         "response_headers_to_remove": ["location"],
     }

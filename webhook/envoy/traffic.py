@@ -11,7 +11,6 @@ at: after `detection_timeout` it is passed on too.
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from webhook.envoy.parts import (
@@ -36,11 +35,12 @@ PASSED_HEADER = "x-sidecar"
 # Servers close idle connections, many after 2 or 5 seconds; the sidecar does first, lest a request meet a closing one.
 IDLE = "1s"
 # Keepalive of the app's would be answered by the sidecar, which therefore looks itself whether a peer is still there,
-# after so many seconds without traffic: socket(7), SO_KEEPALIVE; tcp(7), TCP_KEEPIDLE.
+# after so many seconds without traffic. The numbers are Linux's: SOL_SOCKET and SO_KEEPALIVE (socket(7)), IPPROTO_TCP
+# and TCP_KEEPIDLE (tcp(7)).
 KEEPALIVE_SECONDS = 300
 KEEPALIVE: list[Message] = [
-    {"level": socket.SOL_SOCKET, "name": socket.SO_KEEPALIVE, "int_value": 1},
-    {"level": socket.IPPROTO_TCP, "name": socket.TCP_KEEPIDLE, "int_value": KEEPALIVE_SECONDS},
+    {"level": 1, "name": 9, "int_value": 1},
+    {"level": 6, "name": 4, "int_value": KEEPALIVE_SECONDS},
 ]
 # As http_inspector names what it saw (listener.v3.FilterChainMatch, application_protocols).
 HTTP_PROTOCOLS = ["http/1.0", "http/1.1", "h2c"]

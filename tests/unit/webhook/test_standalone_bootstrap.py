@@ -62,6 +62,12 @@ CASES: dict[str, dict[str, Any]] = {
         }
     },
     "strange path": {"probers": {"/app-health/a/livez": {"httpGet": {"path": "a b\r\n%zz#f?é", "port": 1}}}},
+    "strange host": {
+        "probers": {
+            "/app-health/a/livez": {"httpGet": {"port": 1, "httpHeaders": [{"name": "host", "value": "a\r\n$(x)"}]}},
+            "/app-health/b/livez": {"httpGet": {"port": 1, "httpHeaders": [{"name": "HOST", "value": "é $(x)"}]}},
+        }
+    },
     "strange headers": {
         "probers": {
             "/app-health/a/livez": {
@@ -90,7 +96,7 @@ def test_envoy_takes_it(arguments: dict[str, Any]) -> None:
 PORTS = st.integers(1, 65535)
 # Kubernetes checks a header's name, and nothing of values, paths and services but that they are text
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-NAMES = st.from_regex(r"[-A-Za-z0-9]{1,20}", fullmatch=True)
+NAMES = st.just("Host") | st.from_regex(r"[-A-Za-z0-9]{1,20}", fullmatch=True)
 HEADERS = st.lists(st.fixed_dictionaries({"name": NAMES, "value": TEXT}), max_size=3)
 HTTP_GET = st.fixed_dictionaries({"port": PORTS}, optional={"path": TEXT, "scheme": st.sampled_from(["HTTP", "HTTPS"])})
 ACTION = st.one_of(
