@@ -140,6 +140,10 @@ def test_drain_duration() -> None:
     assert proxy["lifecycle"]["preStop"]["exec"]["command"][-1].endswith("sleep 90")
 
 
+def test_native_sidecar_does_not_keep_a_job_waiting() -> None:
+    assert "sleep" not in named(injected(native=True), "istio-proxy")["lifecycle"]["preStop"]["exec"]["command"][-1]
+
+
 def test_resources() -> None:
     spec = injected({"sidecar.istio.io/proxyCPU": "10m", "sidecar.istio.io/proxyMemoryLimit": "1Gi"})
     assert named(spec, "istio-proxy")["resources"] == {"requests": {"cpu": "10m"}, "limits": {"memory": "1Gi"}}
