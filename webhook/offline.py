@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from webhook.causes import Sources
 from webhook.documents import edit, pods, remark, typed
 from webhook.documents.files import Document, File
 from webhook.errors import InjectionError, PodError
@@ -25,9 +26,11 @@ from webhook.workload import Workload
 class Injector:
     """Settings, and what else a request needs that no file says.
 
+    sources     what the settings were made of
     namespaces  metadata of Namespace objects by name, from the same files
     """
 
+    sources: Sources
     settings: Settings
     native_sidecars: bool = False
     namespaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -90,20 +90,23 @@ def read(args: argparse.Namespace) -> list[File]:
     return [files.read(name) for name in files.paths(args.filename, recursive=args.recursive)]
 
 
-def load_injector(args: argparse.Namespace, read_files: Iterable[File] = ()) -> Injector:
-    """The injector that the flags ask for; namespaces among the files count. Raises SettingsError, KubernetesError."""
+def load_injector(
+    args: argparse.Namespace, files: Iterable[File] = (), kubernetes: Kubernetes | None = None
+) -> Injector:
+    """The injector that the flags ask for; Namespaces among the files count. Raises SettingsError, KubernetesError."""
+    from webhook.causes import Sources
     from webhook.offline import Injector, namespaces
-    from webhook.settings import Settings
 
     values, mesh, config = map(_text, (args.valuesFile, args.meshConfigFile, args.injectConfigFile))
     native = NATIVE[args.native_sidecars]
-    kubernetes = connect(args) if wants_cluster(args) else None
+    if kubernetes is None and wants_cluster(args):
+        kubernetes = connect(args)
     if kubernetes:
         values, mesh, config = _from_cluster(kubernetes, args, values, mesh, config)
         if native is None:
             native = _nodes_are_native(kubernetes)
-    settings = Settings.load(values, mesh, config, revision=args.revision).for_files()
-    return Injector(settings, bool(native), namespaces(read_files))
+    sources = Sources.of_texts(values, mesh, config, args.revision)
+    return Injector(sources, sources.settings().for_files(), bool(native), namespaces(files))
 
 
 def wants_cluster(args: argparse.Namespace) -> bool:

@@ -1,8 +1,8 @@
 """What istioctl's passage through Go's types does to a workload beside its pod.
 
 istioctl decodes a workload into the types of k8s.io/api and openshift/api and encodes it again. A field that is no
-pointer and not marked omitempty then appears with its zero, and one that is marked so disappears when it is zero. To the
-API server it is all the same; who replaces istioctl in a pipeline that compares files wants the same result.
+pointer and not marked omitempty then appears with its zero, and one that is marked so disappears when it is zero. To
+the API server it is all the same; who replaces istioctl where files are compared wants the same result.
 """
 
 from __future__ import annotations

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
+from webhook.causes import Sources
 from webhook.documents import edit, files, remark
 from webhook.errors import AnnotationError, InjectionError, PodError
 from webhook.offline import Injector, inject_document, uninject_document
-from webhook.settings import Settings
 from webhook.uninject import uninject
 
 INPUTS = sorted((Path(__file__).parent / "inputs").glob("*.yaml"))
-SETTINGS = Settings.load().for_files()
+SOURCES = Sources()
+SETTINGS = SOURCES.settings().for_files()
 
 
 def document(text: str) -> files.Document:
@@ -23,7 +24,7 @@ def document(text: str) -> files.Document:
 @pytest.mark.parametrize("native", [True, False], ids=["native", "plain"])
 @pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.stem)
 def test_a_file_comes_back_byte_for_byte(path: Path, native: bool) -> None:
-    injector = Injector(SETTINGS, native)
+    injector = Injector(SOURCES, SETTINGS, native)
     before = document(path.read_text())
     once = inject_document(before, injector)
     assert once.text != before.text
@@ -38,8 +39,8 @@ def test_a_file_comes_back_byte_for_byte(path: Path, native: bool) -> None:
 @pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.stem)
 def test_a_file_injected_otherwise_the_second_time_comes_back(path: Path) -> None:
     before = document(path.read_text())
-    once = inject_document(before, Injector(SETTINGS, native_sidecars=False))
-    twice = inject_document(document(once.text), Injector(SETTINGS, native_sidecars=True))
+    once = inject_document(before, Injector(SOURCES, SETTINGS, native_sidecars=False))
+    twice = inject_document(document(once.text), Injector(SOURCES, SETTINGS, native_sidecars=True))
     assert edit.same(uninject_document(document(twice.text)).value, before.value)
 
 
@@ -52,7 +53,7 @@ def test_what_is_not_injected_stays_as_it_is() -> None:
 
 def test_a_remark_is_the_patch_from_what_is_told_to_what_was() -> None:
     text = "kind: Pod\nmetadata:\n  labels: {security.istio.io/tlsMode: istio}\nspec:\n  containers:\n  - name: app\n"
-    outcome = inject_document(document(text), Injector(SETTINGS))
+    outcome = inject_document(document(text), Injector(SOURCES, SETTINGS))
     assert outcome.text.count("\n# pyinject uninject: ") == outcome.text.count("# pyinject")
     without = "".join(line for line in outcome.text.splitlines(keepends=True) if not line.startswith("# pyinject"))
     told = uninject_document(document(without)).value
@@ -61,7 +62,7 @@ def test_a_remark_is_the_patch_from_what_is_told_to_what_was() -> None:
 
 def test_json_comes_back_as_told() -> None:
     text = '{"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}'
-    outcome = inject_document(document(text), Injector(SETTINGS))
+    outcome = inject_document(document(text), Injector(SOURCES, SETTINGS))
     assert outcome.document.json
     assert outcome.exact
     assert uninject_document(document(outcome.text)).value == outcome.document.value
@@ -83,7 +84,7 @@ def test_a_remark_is_put_and_taken(text: str) -> None:
 
 @pytest.mark.parametrize("broken", ["# pyinject uninject: [", "# pyinject uninject: {}", "# pyinject uninject: [1]"])
 def test_a_broken_remark_is_passed_over(broken: str) -> None:
-    outcome = inject_document(document("kind: Pod\nspec:\n  containers:\n  - name: app\n"), Injector(SETTINGS))
+    outcome = inject_document(document("kind: Pod\nspec:\n  containers:\n  - name: app\n"), Injector(SOURCES, SETTINGS))
     told = uninject_document(document(outcome.text)).value
     assert uninject_document(document(f"{remark.take(outcome.text)[0]}{broken}\n")).value == told
 
