@@ -34,10 +34,10 @@ _NETNS = Path("/run/netns/test-cluster")
 
 
 class _Api:
-    """The API server of the current context, over one connection, with plain objects."""
+    """The API server of a kubeconfig's current context, over one connection, with plain objects."""
 
-    def __init__(self) -> None:
-        config.load_config()  # type: ignore[no-untyped-call]
+    def __init__(self, kubeconfig: str) -> None:
+        config.load_kube_config(kubeconfig)  # type: ignore[no-untyped-call]
         configuration: Any = client.Configuration.get_default_copy()
         self.host: str = configuration.host
         self._rest: Any = client.ApiClient(configuration).rest_client
@@ -57,8 +57,8 @@ class _Api:
 
 def run(folder: Path, creations: int) -> Section:
     """So many creations each way; the difference is taken pair by pair."""
-    with _kubeconfig():
-        api = _Api()
+    with _kubeconfig() as kubeconfig:
+        api = _Api(kubeconfig)
         certificate = Certificate.make(folder, f"{NAME}.{_WITH}.svc")
         with (
             server.webhook(folder, certificate, _address_towards(api.host)) as webhook,
@@ -114,20 +114,19 @@ def _check(api: _Api) -> None:
 
 
 @contextmanager
-def _kubeconfig() -> Iterator[None]:
+def _kubeconfig() -> Iterator[str]:
     """The cluster of $KUBECONFIG, or the tests' own: the one that is up, or one that is up for this run alone."""
     if "KUBECONFIG" in os.environ:
-        yield
+        yield os.environ["KUBECONFIG"]
         return
     found = _NETNS.exists()
     if not found:
         subprocess.run([_CLUSTER, "up"], check=True)
     try:
+        # export KUBECONFIG=PATH
         environment = subprocess.run([_CLUSTER, "env"], capture_output=True, text=True, check=True).stdout
-        os.environ["KUBECONFIG"] = environment.partition("KUBECONFIG=")[2].split()[0].strip("\"';")
-        yield
+        yield environment.partition("KUBECONFIG=")[2].splitlines()[0].strip("\"'")
     finally:
-        os.environ.pop("KUBECONFIG", None)
         if not found:
             subprocess.run([_CLUSTER, "down"], check=True)
 

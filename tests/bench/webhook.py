@@ -132,9 +132,9 @@ def _injected(pod: pods.Pod, answer: bytes) -> pods.Pod:
 
 
 def _check(name: str, answer: bytes) -> None:
-    """A fast wrong answer is none: all pods are let in, and get a patch unless they are not to have one."""
+    """A fast wrong answer is none: all pods are let in, and changed unless they are as they should be."""
     response = orjson.loads(answer)["response"]
-    if not response["allowed"] or ("patch" in response) == (name == "skipped"):
+    if not response["allowed"] or ("patch" in response) == (name in ("injected", "skipped")):
         raise BenchError(f"the webhook's answer for {pods.TITLES.get(name, name)} is not as expected: {answer[:500]!r}")
 
 
