@@ -87,10 +87,10 @@ def _nearest(name: str, known: frozenset[str]) -> str:
 def _same_user(before: Pod, after: Pod) -> Iterator[str]:
     """Redirection leaves alone what the proxy's user sends; an app that runs as that user passes the proxy by."""
     proxy = podtree.find_in_pod(after, PROXY) or {}
-    proxy_user = (proxy.get("securityContext") or {}).get("runAsUser") or PROXY_ID
-    default = (podtree.spec_of(before).get("securityContext") or {}).get("runAsUser")
+    proxy_user = _object(proxy.get("securityContext")).get("runAsUser") or PROXY_ID
+    default = _object(podtree.spec_of(before).get("securityContext")).get("runAsUser")
     for container in _apps(before, "containers"):
-        user = (container.get("securityContext") or {}).get("runAsUser", default)
+        user = _object(container.get("securityContext")).get("runAsUser", default)
         if user == proxy_user:
             who = f"container {container.get('name')} runs as the proxy's user {user}"
             yield f"{who}, so its traffic passes the proxy by; use another runAsUser"
@@ -133,18 +133,23 @@ def _never_done(after: Pod) -> Iterator[str]:
 
 def _pod_security(after: Pod, namespace: str, namespace_metadata: Mapping[str, Any] | None) -> Iterator[str]:
     """Pod Security admission comes after this webhook and refuses capabilities that are not a runtime's defaults."""
-    level = ((namespace_metadata or {}).get("labels") or {}).get(POD_SECURITY)
+    level = _object((namespace_metadata or {}).get("labels")).get(POD_SECURITY)
     if level not in ("baseline", "restricted"):
         return
     for field in podtree.LISTS:
         for container in podtree.containers_of(after, field):
-            added = ((container.get("securityContext") or {}).get("capabilities") or {}).get("add") or ()
-            if container.get("name") in _OURS and "NET_ADMIN" in added:
+            added = _object(_object(container.get("securityContext")).get("capabilities")).get("add")
+            if container.get("name") in _OURS and isinstance(added, list) and "NET_ADMIN" in added:
                 yield (
                     f"namespace {namespace} enforces Pod Security level {level}, which forbids NET_ADMIN of "
                     f"{container['name']}; set up redirection with a CNI plugin, or label it {POD_SECURITY}=privileged"
                 )
                 return
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    """An object that webhook.shape does not look at; empty for anything else."""
+    return value if isinstance(value, dict) else {}
 
 
 def _apps(pod: Pod, field: str) -> Iterator[Container]:
