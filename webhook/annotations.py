@@ -6,10 +6,10 @@ that nobody can read would start, and then not do what its author meant.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 
+from webhook import jsonio
 from webhook.decide import INJECT
 from webhook.errors import AnnotationError, SettingsError
 from webhook.proxyconfig import parse as parse_proxy_config
@@ -75,8 +75,8 @@ def _is_objects(text: str) -> bool:
 
 def _parsed(text: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return jsonio.loads(text)
+    except ValueError:
         return None
 
 
@@ -117,6 +117,7 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "traffic.sidecar.istio.io/excludeOutboundPorts": _PORTS,
     PROMETHEUS_MERGE: _BOOLEAN,
     PROXY_CONFIG: (_is_proxy_config, "a proxy configuration in YAML (istio.io, ProxyConfig)"),
+    STATUS: (_is_object, "JSON as an injector writes it"),
     OVERRIDES: (_is_object, "JSON with containers and initContainers, as an injector writes it"),
     "sidecar.istio.io/userVolume": (_is_objects, "JSON of volumes: an object by name, or a list"),
     "sidecar.istio.io/userVolumeMount": (_is_objects, "JSON of volume mounts: an object by volume name, or a list"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from webhook import annotations as names
-from webhook import podtree
+from webhook import jsonio, podtree
 from webhook.podtree import CORE_DUMP, INIT, PROXY, VALIDATION, Container, Pod
 
 
@@ -48,7 +47,7 @@ def _status(added: Pod, revision: str) -> str:
         return [entry.get("name") for entry in podtree.spec_of(added).get(field) or ()] or None
 
     status = {field: listed(field) for field in ("initContainers", "containers", "volumes", "imagePullSecrets")}
-    return json.dumps({**status, "revision": revision or "default"}, separators=(",", ":"), ensure_ascii=False)
+    return jsonio.dumps({**status, "revision": revision or "default"})
 
 
 def _moved(containers: list[Container], name: str, *, first: bool) -> list[Container]:

@@ -83,9 +83,10 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     status = Status.of(pod)
     pod, earlier = _without_earlier(pod) if status is not None else (pod, {})
     earlier_probers = probes.parse(earlier.get(probes.VARIABLE))
+    authored = overlay.stripped(pod, status, settings.status_port)
     context = Context(
         settings,
-        overlay.stripped(pod, status, settings.status_port),
+        authored,
         workload=request.workload or of_pod(podtree.metadata_of(pod), podtree.labels_of(pod), request.namespace),
         native=request.native_sidecars,
         proxy=proxy,
@@ -93,7 +94,7 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
         earlier_probers=earlier_probers,
     )
     overlaid = overlay.lay_over(settings, pod, context, status)
-    pod = overlay.with_users_of(overlaid.pod, pod, context)
+    pod = overlay.with_users_of(overlaid.pod, authored, context)
 
     environment = _cluster_environment(settings, request, podtree.labels_of(original))
     sidecar = podtree.find_in_pod(pod, PROXY)

@@ -6,22 +6,22 @@ pod ──stripped──▶ as its author wrote it ──templates──▶ over
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from webhook import annotations as names
-from webhook import podtree
+from webhook import jsonio, podtree
 from webhook.context import Context
-from webhook.errors import AnnotationError
 from webhook.merge import merge
-from webhook.podtree import INIT, PROXY, VALIDATION, Container, Pod
+from webhook.podtree import CORE_DUMP, INIT, PROXY, VALIDATION, Container, Pod
 from webhook.prometheus import is_merged, without_prometheus
 from webhook.settings import Settings
 from webhook.shape import check_containers
 
 AUTO_IMAGE = "auto"
+
+_OURS = frozenset({PROXY, INIT, VALIDATION, CORE_DUMP})
 
 # Fields of a container whose zero is as good as nothing in the Kubernetes API (no pointer in its Go types).
 _ZERO_IS_NOTHING = frozenset(
@@ -50,17 +50,18 @@ class Status:
 
     @classmethod
     def of(cls, pod: Pod) -> Status | None:
-        """The pod's status; None for a pod that was not injected before, empty where it cannot be read."""
+        """The pod's status, its annotation checked; None for a pod that was not injected before."""
         text = podtree.annotations_of(pod).get(names.STATUS)
         if text is None:
             return None
-        try:
-            status = json.loads(text)
-        except ValueError:
-            return cls()
-        if not isinstance(status, dict):
-            return cls()
+        status = jsonio.loads(text)
         return cls(_strings(status.get("containers")), _strings(status.get("initContainers")))
+
+    def has(self, name: str, field: str = "") -> bool:
+        """Whether a container of that name was added: to that list, or to any."""
+        return (name in self.containers and field != "initContainers") or (
+            name in self.init_containers and field != "containers"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,14 @@ def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | No
     """Render the templates that the pod or the settings name, and merge them into the pod."""
     merged = pod if status is None else _without_probes(pod, status)
     added: dict[str, Any] = {}
-    for name in _template_names(settings, podtree.annotations_of(pod)):
+    for name in template_names(settings, podtree.annotations_of(pod)):
         overlay = settings.templates[name].render(context)
         for patch in settings.patches:
             overlay = patch.apply(name, overlay)
         added = merge(added, overlay)
         merged = merge(_moved(merged, added, context), overlay)
+    if status is not None:
+        merged = _without_stale(merged, added, status)
     return Overlaid(_reapplied(merged, pod, added, status), added)
 
 
@@ -108,6 +111,20 @@ def _without_probes(pod: Pod, status: Status) -> Pod:
             rest = {key: value for key, value in proxy.items() if not key.endswith("Probe")}
             pod = podtree.with_container(pod, proxy, rest)
     return pod
+
+
+def _without_stale(merged: Pod, added: Pod, status: Status) -> Pod:
+    """The pod without containers of an earlier injection that the templates no longer have in that place.
+
+    A proxy that was a native sidecar and no longer is would else be there twice.
+    """
+    for field, injected in zip(podtree.LISTS, (status.containers, status.init_containers), strict=True):
+        rendered = {container.get("name") for container in podtree.containers_of(added, field)}
+        before = podtree.containers_of(merged, field)
+        after = podtree.without(before, _OURS & {*injected} - rendered)
+        if len(after) != len(before):
+            merged = podtree.with_spec(merged, field, after)
+    return merged
 
 
 def _moved(pod: Pod, added: Pod, context: Context) -> Pod:
@@ -130,39 +147,44 @@ def _reapplied(merged: Pod, pod: Pod, added: Pod, status: Status | None) -> Pod:
     The annotation is for the next injection, which finds the merged container in the pod and could not tell the parts.
     A container that the status names came from a template and not from the author.
     """
-    earlier = _overrides(pod)
-    overrides: dict[str, list[Container]] = {}
+    remembered = _overrides(pod)
+    overrides = {field: list(remembered.get(field) or ()) for field in podtree.LISTS}
     for field in podtree.LISTS:
-        injected = () if status is None else status.containers if field == "containers" else status.init_containers
         for container in podtree.containers_of(added, field):
-            name = container.get("name")
-            if name in injected or not isinstance(name, str):
-                continue
-            own = podtree.find(earlier.get(field) or (), name)
-            if own is None:
-                own = (
-                    podtree.find(podtree.containers_of(pod), name)
-                    if field == "containers"
-                    else podtree.find_in_pod(pod, name)
-                )
+            name = container.get("name") or ""
+            own = podtree.find(overrides[field], name)
+            if own is None and not (status is not None and status.has(name, field)):
+                among = podtree.containers_of(pod) if field == "containers" else _all_containers(pod)
+                own = podtree.find(among, name)
+                if own is not None and not (status is not None and status.has(name)):
+                    overrides[field].append(_said(own))
             if own is not None:
-                overlay = _said(own)
-                if overlay.get("image") == AUTO_IMAGE:
-                    del overlay["image"]
-                overrides.setdefault(field, []).append(overlay)
-                merged = merge(merged, {"spec": {field: [overlay]}})
-    if status is None and overrides:
-        text = json.dumps(overrides, separators=(",", ":"), ensure_ascii=False)
+                merged = merge(merged, {"spec": {field: [_without_auto(_said(own))]}})
+    if any(len(overrides[field]) > len(remembered.get(field) or ()) for field in podtree.LISTS):
+        text = jsonio.dumps(
+            {field: [_without_auto(own) for own in found] for field, found in overrides.items() if found}
+        )
         merged = podtree.with_metadata(merged, "annotations", {**podtree.annotations_of(merged), names.OVERRIDES: text})
     return merged
 
 
-def with_users_of(merged: Pod, pod: Pod, context: Context) -> Pod:
+def _all_containers(pod: Pod) -> list[Container]:
+    return [*podtree.containers_of(pod), *podtree.containers_of(pod, "initContainers")]
+
+
+def _without_auto(container: Container) -> Container:
+    """The container without the image that stands for the template's: the API demands one."""
+    if container.get("image") != AUTO_IMAGE:
+        return container
+    return {key: value for key, value in container.items() if key != "image"}
+
+
+def with_users_of(merged: Pod, authored: Pod, context: Context) -> Pod:
     """The pod whose init container goes by the user that the author gave to istio-proxy.
 
     Rules for another user than the proxy's would send its own traffic back to it, for ever.
     """
-    own = podtree.find_in_pod(pod, PROXY)
+    own = podtree.find_in_pod(authored, PROXY)
     identity = (own or {}).get("securityContext") or {}
     user, group = identity.get("runAsUser"), identity.get("runAsGroup")
     init = _init_container(merged)
@@ -195,14 +217,12 @@ def without_app_user(pod: Pod) -> Pod:
     proxy = podtree.find_in_pod(pod, PROXY)
     if proxy is None or not proxy.get("securityContext"):
         return pod
-    proxy_user = app_user = 0
+    app_user = 0
     for container in podtree.containers_of(pod):
         user = (container.get("securityContext") or {}).get("runAsUser")
-        if user is not None and container.get("name") == PROXY:
-            proxy_user = user
-        elif user is not None and container.get("name") not in (INIT, VALIDATION):
+        if user is not None and container.get("name") not in (PROXY, INIT, VALIDATION):
             app_user = user
-    if proxy_user != app_user:
+    if (proxy["securityContext"].get("runAsUser") or 0) != app_user:
         return pod
     rest = {key: value for key, value in proxy["securityContext"].items() if key not in ("runAsUser", "runAsGroup")}
     return podtree.with_container(pod, proxy, {**proxy, "securityContext": rest})
@@ -217,7 +237,8 @@ def _with_identity(container: Container, identity: Mapping[str, int]) -> Contain
     return {**container, "securityContext": {**(container.get("securityContext") or {}), **identity}}
 
 
-def _template_names(settings: Settings, annotations: Mapping[str, str]) -> list[str]:
+def template_names(settings: Settings, annotations: Mapping[str, str]) -> list[str]:
+    """The names of the templates for a pod with these annotations, in the order in which they are laid over it."""
     asked = annotations.get(names.TEMPLATES)
     chosen = settings.default_templates if asked is None else [name.strip() for name in asked.split(",")]
     return [template for name in chosen for template in settings.aliases.get(name, (name,))]
@@ -228,10 +249,7 @@ def _overrides(pod: Pod) -> dict[str, list[Container]]:
     text = podtree.annotations_of(pod).get(names.OVERRIDES)
     if text is None:
         return {}
-    try:
-        overrides = json.loads(text)
-    except ValueError as error:
-        raise AnnotationError(names.OVERRIDES, text, "JSON") from error
+    overrides = jsonio.loads(text)
     check_containers(overrides, f"annotation {names.OVERRIDES}")
     return {field: overrides.get(field) or [] for field in podtree.LISTS}
 

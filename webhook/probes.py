@@ -11,12 +11,11 @@ environment:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from webhook import annotations as names
-from webhook import podtree
+from webhook import jsonio, podtree
 from webhook.podtree import Container, Pod
 
 VARIABLE = "ISTIO_KUBE_APP_PROBERS"
@@ -49,7 +48,7 @@ def collect(pod: Pod) -> Probers:
 def parse(text: str | None) -> Probers:
     """The probers in an environment variable; empty where there are none that can be read."""
     try:
-        value = json.loads(text or "{}")
+        value = jsonio.loads(text or "{}")
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
@@ -148,4 +147,4 @@ def _redirected(handler: dict[str, Any], path: str, target: int) -> dict[str, An
 
 def to_json(probers: Probers) -> str:
     """The probers as the proxy's agent reads them."""
-    return json.dumps(dict(sorted(probers.items())), separators=(",", ":"), ensure_ascii=False)
+    return jsonio.dumps(dict(sorted(probers.items())))

@@ -6,11 +6,10 @@ prometheus-io-port.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from webhook import annotations as names
-from webhook import podtree
+from webhook import jsonio, podtree
 from webhook.podtree import PROXY, Pod
 
 VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
@@ -33,7 +32,7 @@ def merge_metrics(pod: Pod, status_port: int, earlier: str | None, *, default: b
     app = {field: value for _, field, value in _ours(annotations)}
     if any(app.values()):
         ordered = {field: app.get(field, "") for field in _FIELDS.values()}
-        pod = _told(pod, json.dumps(ordered, separators=(",", ":"), ensure_ascii=False))
+        pod = _told(pod, jsonio.dumps(ordered))
     merged = without_prometheus(annotations) | {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(status_port),

@@ -4,11 +4,11 @@ proxy.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from webhook import jsonio
 from webhook.errors import SettingsError
 from webhook.yamlio import load_yaml
 
@@ -102,7 +102,10 @@ def checked(value: object, where: str) -> ProxyConfig:
         return {}
     if not isinstance(value, dict):
         raise SettingsError(f"{where}: {value!r} is not a mapping")
-    config: ProxyConfig = _camel(value)
+    try:
+        config: ProxyConfig = _camel(value)
+    except RecursionError as error:
+        raise SettingsError(f"{where}: nested too deeply, or an alias (*) of what it is in") from error
     for name, content in config.items():
         kind = _KINDS.get(name)
         if kind is not None and content is not None and not kind[0](content):
@@ -152,4 +155,4 @@ def _name(key: object) -> str:
 
 def to_json(config: ProxyConfig) -> str:
     """PROXY_CONFIG, as the proxy's agent reads it."""
-    return json.dumps(essential(config), separators=(",", ":"), ensure_ascii=False)
+    return jsonio.dumps(essential(config))

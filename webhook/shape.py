@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from webhook.errors import PodError
+from webhook.podtree import PROXY
 
 Check = Callable[[Any], None]
 
@@ -97,21 +98,31 @@ _CONTAINER = _fields(
     lifecycle=_fields(preStop=_HANDLER, postStart=_HANDLER),
     securityContext=_fields(runAsUser=_INTEGER, runAsGroup=_INTEGER),
 )
+_PROXY = _fields(env=_list(_fields(name=_TEXT, value=_TEXT)))
+
+
+def _container(value: Any) -> None:
+    """A container; of the proxy, whose variables are read, these too."""
+    _CONTAINER(value)
+    if value.get("name") == PROXY:
+        _PROXY(value)
+
+
 _NAMED = _list(_fields(name=_TEXT))
 _OWNER = _fields(name=_TEXT, kind=_TEXT, apiVersion=_TEXT, controller=_FLAG)
 _METADATA = _fields(
     name=_TEXT, generateName=_TEXT, namespace=_TEXT, labels=_texts, annotations=_texts, ownerReferences=_list(_OWNER)
 )
 _SPEC = _fields(
-    containers=_list(_CONTAINER),
-    initContainers=_list(_CONTAINER),
+    containers=_list(_container),
+    initContainers=_list(_container),
     volumes=_NAMED,
     imagePullSecrets=_NAMED,
     hostNetwork=_FLAG,
     serviceAccountName=_TEXT,
 )
 _POD = _fields(metadata=_METADATA, spec=_SPEC)
-_CONTAINERS = _fields(containers=_list(_CONTAINER), initContainers=_list(_CONTAINER))
+_CONTAINERS = _fields(containers=_list(_container), initContainers=_list(_container))
 
 
 def check_pod(pod: object) -> None:

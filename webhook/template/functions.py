@@ -4,11 +4,11 @@ argument.
 
 from __future__ import annotations
 
-import json as _json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from init.config import SETTINGS
+from webhook import jsonio
 from webhook.envoy.settings import envoy_bootstrap, seconds
 
 
@@ -46,17 +46,17 @@ def label(pod: Pod, name: str, default: object = "") -> str:
 
 def json(value: object) -> str:
     """Compact JSON, keys in the order they are in."""
-    return _json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return jsonio.dumps(value)
 
 
 def parse_json(source: str) -> Any:
     """The data in a JSON text."""
-    return _json.loads(source)
+    return jsonio.loads(source)
 
 
 def entries(source: str) -> list[tuple[str, Any]]:
     """The entries of a JSON object with their names, in the order of names; of a JSON list with their numbers."""
-    value = _json.loads(source or "{}")
+    value = jsonio.loads(source or "{}")
     if isinstance(value, list):
         return [(str(index), entry) for index, entry in enumerate(value)]
     return sorted(value.items(), key=lambda pair: pair[0])
@@ -86,7 +86,7 @@ def with_network(networks: str, name: str) -> str:
     if end < 0:
         return networks if name in (entry.strip() for entry in networks.split(",")) else f"{networks}, {name}"
     try:
-        listed = _json.loads(networks)
+        listed = jsonio.loads(networks)
     except ValueError:
         return networks
     if not isinstance(listed, list) or any(

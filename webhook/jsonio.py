@@ -1,0 +1,26 @@
+"""JSON that stands in annotations and environment variables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def loads(text: str) -> Any:
+    """The data in a text, without fields that are null: to the Kubernetes API they are not there.
+
+    Raises ValueError, also for what is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_nulls)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _without_nulls(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if value is not None}
+
+
+def dumps(value: object) -> str:
+    """Compact JSON, keys in the order they are in."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
