@@ -26,6 +26,7 @@ def cluster(bare_cluster: Cluster) -> Iterator[Cluster]:
         yield bare_cluster
     finally:
         bare_cluster.uninstall(manifest)
+    assert bare_cluster.labelled("app.kubernetes.io/part-of=pysidecar") == ""
 
 
 @pytest.fixture(scope="module")

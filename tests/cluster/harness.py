@@ -71,6 +71,11 @@ class Cluster:
         found = json.loads(self.kubectl("get", kind, *([name] if name else []), *where, *chosen, "-o", "json"))
         return found if name else found["items"]
 
+    def labelled(self, selector: str) -> str:
+        """Names of all objects of every kind that have the labels; empty where there are none."""
+        kinds = self.kubectl("api-resources", "--verbs=list", "-o", "name").split()
+        return self.kubectl("get", ",".join(kinds), "-A", "-o", "name", "-l", selector)
+
     def wait(self, condition: str, what: str, namespace: str, timeout: int = 60) -> None:
         """Wait for a condition; a failure shows the namespace's events."""
         try:

@@ -111,11 +111,9 @@ def test_an_upgrade_keeps_the_authority(cluster: Cluster, canary: str) -> None:
 
 def test_uninstalling_leaves_nothing_behind(cluster: Cluster, canary: str) -> None:
     helm("uninstall", "canary", "--namespace", canary, "--wait")
-    kinds = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
 
     def nothing_is_left() -> None:
-        selector = "app.kubernetes.io/instance=pyinject-canary"
-        assert cluster.kubectl("get", ",".join(kinds), "-A", "-o", "name", "-l", selector) == ""
+        assert cluster.labelled("app.kubernetes.io/instance=pyinject-canary") == ""
 
     # a Service's EndpointSlices and a Deployment's pods go a moment after their owners
     eventually(nothing_is_left, 60)

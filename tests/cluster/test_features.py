@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.harness import HERE, NAMESPACE, Cluster, eventually
-from tests.cluster.objects import code, containers, deployment, pod, pod_spec
+from tests.cluster.objects import code, containers, deployment, pod, pod_spec, service
 
 NATIVE = "sidecar.istio.io/nativeSidecar"
 
@@ -53,38 +53,102 @@ def test_a_job_finishes_and_its_traffic_has_passed_the_sidecar(cluster: Cluster,
     assert "['inbound', 'outbound']" in cluster.kubectl("-n", injected, "logs", "job/once", "-c", "app")
 
 
-@pytest.fixture
-def own_template(cluster: Cluster) -> Iterator[None]:
-    """A user's own template in the ConfigMap of the running webhook, as long as the test goes on."""
-    template = {
-        "$let": {"level": "annotation('example.com/level', 'info')"},
-        "metadata": {"annotations": {"example.com/templated": "yes"}},
-        "spec": {"containers": [{"name": "istio-proxy", "env": [{"name": "LEVEL", "value": "${level}"}]}]},
-    }
+# An annotation of one's own sets a variable of the proxy, wherever that is.
+MINE = {
+    "$let": {"level": "annotation('example.com/level', 'info')"},
+    "$define": {"proxy": {"name": "istio-proxy", "env": [{"name": "LEVEL", "value": "${level}"}]}},
+    "metadata": {"annotations": {"example.com/templated": "yes"}},
+    "spec": {
+        "initContainers": [{"$if": "native", "$use": "proxy"}],
+        "containers": [{"$if": "not native", "$use": "proxy"}],
+    },
+}
+# The proxy as the pod's own container: its author writes image `auto` and what it is to do.
+GATEWAY = {"spec": {"containers": [{"name": "istio-proxy", "image": "${image}"}]}}
+
+
+@pytest.fixture(scope="module")
+def own_templates(cluster: Cluster) -> Iterator[None]:
+    """Templates of a user's own, in the ConfigMap of the running webhook."""
     before = cluster.get("configmap", "istio-sidecar-injector", namespace=NAMESPACE)["data"]["config"]
 
     def configure(config: str) -> None:
         patch = json.dumps({"data": {"config": config}})
         cluster.kubectl("-n", NAMESPACE, "patch", "configmap", "istio-sidecar-injector", "-p", patch)
 
-    configure(json.dumps({"templates": {"mine": json.dumps(template)}}))
+    configure(json.dumps({"templates": {"mine": json.dumps(MINE), "gateway": json.dumps(GATEWAY)}}))
     yield
     configure(before)
 
 
-@pytest.mark.usefixtures("own_template")
+@pytest.mark.usefixtures("own_templates")
 def test_a_template_of_one_s_own_is_taken_while_the_webhook_runs(cluster: Cluster, injected: str) -> None:
     annotations = {"inject.istio.io/templates": "sidecar,mine", "example.com/level": "debug"}
 
-    def templated() -> None:
-        cluster.kubectl("-n", injected, "delete", "pod", "own", "--now", "--ignore-not-found")
-        cluster.apply(pod("own", pod_spec(cluster), annotations=annotations), namespace=injected)
-        created = cluster.get("pod", "own", namespace=injected)
-        assert {"name": "LEVEL", "value": "debug"} in proxy_of(created)["env"]
-        assert created["metadata"]["annotations"]["example.com/templated"] == "yes"
+    def accepted() -> None:
+        said = cluster.apply(pod("own", pod_spec(cluster), annotations=annotations), namespace=injected)
+        assert "created" in said, said
 
     # kubelet brings a changed ConfigMap to its volume when it next looks at the pod
-    eventually(templated, 120)
+    eventually(accepted, 120)
+    created = cluster.get("pod", "own", namespace=injected)
+    assert {"name": "LEVEL", "value": "debug"} in proxy_of(created)["env"]
+    assert created["metadata"]["annotations"]["example.com/templated"] == "yes"
+
+
+@pytest.mark.usefixtures("own_templates")
+def test_a_gateway_is_the_proxy_alone_and_leads_into_the_mesh(cluster: Cluster, injected: str) -> None:
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "server"}}
+    kinds = "type.googleapis.com/envoy.extensions.filters"
+    router = {"name": "router", "typed_config": {"@type": f"{kinds}.http.router.v3.Router"}}
+    manager = {
+        "@type": f"{kinds}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [router],
+    }
+
+    def at(address: str, port: int) -> dict[str, Any]:
+        return {"address": {"socket_address": {"address": address, "port_value": port}}}
+
+    endpoints = {"cluster_name": "server", "endpoints": [{"lb_endpoints": [{"endpoint": at("behind", 80)}]}]}
+    listener = at("0.0.0.0", 8080) | {"filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]}
+    bootstrap = {
+        "static_resources": {
+            "listeners": [listener],
+            "clusters": [{"name": "server", "type": "STRICT_DNS", "load_assignment": endpoints}],
+        }
+    }
+    spec = {
+        "containers": [
+            {
+                "name": "istio-proxy",
+                "image": "auto",
+                # the API server writes Always where an image has no tag, before the webhook sees the pod
+                "imagePullPolicy": "IfNotPresent",
+                "args": ["--config-yaml", json.dumps(bootstrap)],
+                "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+            }
+        ]
+    }
+    cluster.apply(
+        code(),
+        service("behind"),
+        deployment("behind", pod_spec(cluster)),
+        service("gateway"),
+        deployment("gateway", spec, annotations={"inject.istio.io/templates": "gateway"}),
+        deployment("visitor", pod_spec(cluster), {"sidecar.istio.io/inject": "false"}),
+        namespace=injected,
+    )
+
+    def alone() -> None:
+        created = cluster.ready_pod("gateway", injected)
+        assert containers(created) == ["istio-proxy"]
+
+    eventually(alone)
+    cluster.ready_pod("behind", injected)
+    visitor = cluster.ready_pod("visitor", injected)["metadata"]["name"]
+    assert cluster.fetch(visitor, injected, "http://gateway/")["headers"]["x-sidecar"] == ["inbound"]
 
 
 def test_wrong_settings_leave_the_good_ones_in_force(cluster: Cluster, injected: str) -> None:
