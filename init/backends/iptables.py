@@ -36,11 +36,10 @@ _LACKING = (
     "Module ",
 )
 _MODULES = {
-    ("nft", 4): "nf_tables, nft_chain_nat, nft_compat, xt_REDIRECT, xt_owner, xt_tcpudp",
-    ("nft", 6): "nf_tables, nft_chain_nat, nft_compat, xt_REDIRECT, xt_owner, xt_tcpudp",
-    ("legacy", 4): "ip_tables, iptable_nat, xt_REDIRECT, xt_owner, xt_tcpudp",
-    ("legacy", 6): "ip6_tables, ip6table_nat, xt_REDIRECT, xt_owner, xt_tcpudp",
+    "nft": "nf_tables, nft_chain_nat, nft_compat",
+    "legacy": "ip_tables, iptable_nat, iptable_mangle, iptable_raw (for IPv6: ip6_tables, ip6table_nat and so on)",
 }
+_EXTENSIONS = "xt_REDIRECT, xt_owner, xt_tcpudp, xt_comment, xt_multiport, xt_TPROXY, xt_mark, xt_connmark, xt_CT"
 
 
 def variants(config: "Config") -> "list[Backend]":
@@ -70,6 +69,8 @@ class Iptables(Backend):
     def holds_ours(self) -> bool:
         """Whether a chain of ours is in this variant's tables."""
         try:
+            if self.variant == "nft":
+                return any(table in TABLES and chain in CHAINS for _, table, chain in _nft_chains())
             return any(c in CHAINS for family in (4, 6) for t in self._tables(family).values() for c in t)
         except UnsupportedError:
             return False
@@ -111,7 +112,7 @@ class Iptables(Backend):
             if back:
                 self._restore(family, back)
             if self.variant == "nft":
-                _delete_tables(family, now.keys() - before.keys())
+                _delete_tables(family, [t for t in TABLES if t in now and t not in before])
 
         tables = [line[1:] for line in script.splitlines() if line[:1] == "*"]
         what = f"{_PREFIX[family]}-{self.variant}-restore: {', '.join(tables)}"
@@ -147,7 +148,7 @@ class Iptables(Backend):
         if "Permission denied" in said or "Operation not permitted" in said:
             raise RefusedError(f"{name}: {said} The container needs the capabilities NET_ADMIN and NET_RAW.")
         if any(sign in said for sign in _LACKING):
-            modules = _MODULES[self.variant, family]
+            modules = f"{_MODULES[self.variant]}, {_EXTENSIONS}"
             raise UnsupportedError(f"{name}: {said} The node's kernel may lack one of the modules {modules}.")
         raise RefusedError(f"{name}: {said}")
 

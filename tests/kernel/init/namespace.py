@@ -84,13 +84,10 @@ def namespace(*addresses: str) -> Iterator[Namespace]:
     name = next(_names)
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        there = Namespace(name)
-        there.run("ip", "link", "set", "lo", "up")
-        there.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "peer0")
-        for device in ("eth0", "peer0"):
-            there.run("ip", "link", "set", device, "up", "addrgenmode", "none")
-        for address in addresses:
-            there.run("ip", "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
-        yield there
+        commands = ["link set lo up", "link add eth0 type veth peer name peer0"]
+        commands += [f"link set {device} up addrgenmode none" for device in ("eth0", "peer0")]
+        commands += [f"addr add {address} dev eth0 {'nodad' if ':' in address else ''}" for address in addresses]
+        subprocess.run(["ip", "-n", name, "-batch", "-"], input="\n".join(commands), text=True, check=True)
+        yield Namespace(name)
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)

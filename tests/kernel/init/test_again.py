@@ -151,7 +151,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("old", "new"), permutations(WAYS, 2))
+@pytest.mark.parametrize(("old", "new"), list(permutations(WAYS, 2)))
 def test_rules_are_in_one_place(dual: Namespace, old: str, new: str) -> None:
     before = dual.state()
     dual.must(*EVERYTHING, *WAYS[old])
