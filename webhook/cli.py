@@ -20,6 +20,7 @@ COMMANDS = {
     "uninject": "uninject",
     "diff": "diff",
     "explain": "explain",
+    "completion": "completion",
 }
 
 
@@ -27,7 +28,7 @@ def run(argv: Sequence[str]) -> int:
     """Run `argv` (without the program's name); what goes wrong is one line on stderr and an exit code of
     webhook.errors.
     """
-    args = _parser(argv).parse_args(argv)
+    args = parser(argv[0] if argv else None).parse_args(argv)
     try:
         code: int = args.run(args)
     except PyinjectError as error:
@@ -40,13 +41,13 @@ def run(argv: Sequence[str]) -> int:
     return code
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser; only the module of the command that is asked for is imported, or all of them for the general help."""
-    parser = argparse.ArgumentParser(prog="pyinject", description="Give pods a sidecar: as a webhook, or in files.")
-    parser.add_argument("--version", action="version", version=f"pyinject {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    asked = COMMANDS.get(argv[0]) if argv else None
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser: of `command`, whose module alone is imported, or of all where it is none of them."""
+    whole = argparse.ArgumentParser(prog="pyinject", description="Give pods a sidecar: as a webhook, or in files.")
+    whole.add_argument("--version", action="version", version=f"pyinject {__version__}")
+    subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    asked = COMMANDS.get(command or "")
     for name in [asked] if asked else COMMANDS.values():
         module = import_module(f"webhook.commands.{name}")
         module.add_parser(subparsers)
-    return parser
+    return whole
