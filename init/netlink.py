@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_ROUTE, _NETFILTER = 0, 12  # netlink families
-_REQUEST, _ACK, _NONREC, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x100, 0x300, 0x200, 0x400
+ROUTE, _NETFILTER = 0, 12  # netlink families
+_REQUEST, ACK, _NONREC, _DUMP, EXCL, CREATE = 0x1, 0x4, 0x100, 0x300, 0x200, 0x400
 _ERROR, _DONE = 2, 3
 _NEWADDR, _DELADDR, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE = 20, 21, 22, 24, 25, 26
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
@@ -34,7 +34,7 @@ _NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME, _NFTA_TABLE_NAME = 1, 3, 1
 def addresses() -> "list[Network]":
     """All addresses in the kernel's order: IPv4 first, then by interface."""
     found = []
-    for data in _talk(_ROUTE, _GETADDR, _DUMP, pack("=BBBBI", AF_UNSPEC, 0, 0, 0, 0)):
+    for data in talk(ROUTE, _GETADDR, _DUMP, pack("=BBBBI", AF_UNSPEC, 0, 0, 0, 0)):
         attributes = dict(_attributes(data, 8))
         address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
         if data[0] in _FAMILY and address:
@@ -44,18 +44,18 @@ def addresses() -> "list[Network]":
 
 def add_source(address: Network) -> None:
     """Give lo an address."""
-    _talk(_ROUTE, _NEWADDR, _ACK | _CREATE | _EXCL, _source(address))
+    talk(ROUTE, _NEWADDR, ACK | CREATE | EXCL, _source(address))
 
 
 def delete_source(address: Network) -> None:
     """Take an address from lo."""
-    _talk(_ROUTE, _DELADDR, _ACK, _source(address))
+    talk(ROUTE, _DELADDR, ACK, _source(address))
 
 
 def mark_rules(family: int) -> "list[tuple[int, int]]":
     """(mark, routing table) of each policy rule that looks at the packet's mark."""
     found = []
-    for data in _talk(_ROUTE, _GETRULE, _DUMP, pack("=12B", _AF[family], *[0] * 11)):
+    for data in talk(ROUTE, _GETRULE, _DUMP, pack("=12B", _AF[family], *[0] * 11)):
         attributes = dict(_attributes(data, 12))
         if _FRA_FWMARK in attributes and _FRA_TABLE in attributes:
             found.append((unpack_from("=I", attributes[_FRA_FWMARK])[0], unpack_from("=I", attributes[_FRA_TABLE])[0]))
@@ -64,18 +64,18 @@ def mark_rules(family: int) -> "list[tuple[int, int]]":
 
 def add_mark_rule(family: int, mark: int, table: int) -> None:
     """`ip rule add fwmark MARK lookup TABLE`."""
-    _talk(_ROUTE, _NEWRULE, _ACK | _CREATE | _EXCL, _mark_rule(family, mark, table))
+    talk(ROUTE, _NEWRULE, ACK | CREATE | EXCL, _mark_rule(family, mark, table))
 
 
 def delete_mark_rule(family: int, mark: int, table: int) -> None:
     """`ip rule del fwmark MARK lookup TABLE`."""
-    _talk(_ROUTE, _DELRULE, _ACK, _mark_rule(family, mark, table))
+    talk(ROUTE, _DELRULE, ACK, _mark_rule(family, mark, table))
 
 
 def local_tables(family: int) -> "set[int]":
     """Routing tables with the route `local default dev lo`."""
     found = set()
-    for data in _talk(_ROUTE, _GETROUTE, _DUMP, pack("=8BI", _AF[family], *[0] * 7, 0)):
+    for data in talk(ROUTE, _GETROUTE, _DUMP, pack("=8BI", _AF[family], *[0] * 7, 0)):
         length, route_type = data[1], data[7]
         attributes = dict(_attributes(data, 12))
         interface = attributes.get(_RTA_OIF) == pack("=I", _LO)
@@ -86,18 +86,18 @@ def local_tables(family: int) -> "set[int]":
 
 def add_local_route(family: int, table: int) -> None:
     """`ip route add local default dev lo table TABLE`."""
-    _talk(_ROUTE, _NEWROUTE, _ACK | _CREATE | _EXCL, _local_route(family, table))
+    talk(ROUTE, _NEWROUTE, ACK | CREATE | EXCL, _local_route(family, table))
 
 
 def delete_local_route(family: int, table: int) -> None:
     """`ip route del local default dev lo table TABLE`."""
-    _talk(_ROUTE, _DELROUTE, _ACK, _local_route(family, table))
+    talk(ROUTE, _DELROUTE, ACK, _local_route(family, table))
 
 
 def nft_chains() -> "set[tuple[int, str, str]]":
     """(family, table, chain) of the nf_tables chains of the families ip and ip6, iptables-nft's among them."""
     found = set()
-    for data in _talk(_NETFILTER, _NFT_GETCHAIN, _DUMP, pack("=BBH", AF_UNSPEC, 0, 0)):
+    for data in talk(_NETFILTER, _NFT_GETCHAIN, _DUMP, pack("=BBH", AF_UNSPEC, 0, 0)):
         attributes = dict(_attributes(data, 4))
         if data[0] in _FAMILY:
             table, chain = (attributes[a].rstrip(b"\0").decode() for a in (_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME))
@@ -107,34 +107,35 @@ def nft_chains() -> "set[tuple[int, str, str]]":
 
 def delete_empty_nft_table(family: int, table: str, chains: "Iterable[str]") -> None:
     """Delete a table that has these chains, and none of them a rule; else it stays as it is, and OSError is raised."""
-    name = _attribute(_NFTA_TABLE_NAME, f"{table}\0".encode())
+    name = attribute(_NFTA_TABLE_NAME, f"{table}\0".encode())
     generic = pack("=BBH", _AF[family], 0, 0)
     messages = [
-        (_NFT_DELCHAIN, generic + name + _attribute(_NFTA_CHAIN_NAME, f"{chain}\0".encode())) for chain in chains
+        (_NFT_DELCHAIN, generic + name + attribute(_NFTA_CHAIN_NAME, f"{chain}\0".encode())) for chain in chains
     ]
     batch = pack("!BBH", AF_UNSPEC, 0, 10)  # for the subsystem nf_tables
     begin, delete, end = (_BATCH_BEGIN, batch), (_NFT_DELTABLE, generic + name), (_BATCH_END, batch)
     data = b"".join(_message(kind, _NONREC, body) for kind, body in [begin, *messages])
-    _exchange(_NETFILTER, data + _message(delete[0], _NONREC | _ACK, delete[1]) + _message(end[0], 0, end[1]))
+    _exchange(_NETFILTER, data + _message(delete[0], _NONREC | ACK, delete[1]) + _message(end[0], 0, end[1]))
 
 
 def _source(address: Network) -> bytes:
     header = pack("=BBBBI", _AF[address.family], address.length, 0, _RT_SCOPE_HOST, _LO)
-    return header + _attribute(_IFA_LOCAL, address.packed) + _attribute(_IFA_ADDRESS, address.packed)
+    return header + attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
 
 
 def _mark_rule(family: int, mark: int, table: int) -> bytes:
     header = pack("=12B", _AF[family], 0, 0, 0, table if table < 256 else 0, 0, 0, _FR_ACT_TO_TBL, *[0] * 4)
-    return header + _attribute(_FRA_FWMARK, pack("=I", mark)) + _attribute(_FRA_TABLE, pack("=I", table))
+    return header + attribute(_FRA_FWMARK, pack("=I", mark)) + attribute(_FRA_TABLE, pack("=I", table))
 
 
 def _local_route(family: int, table: int) -> bytes:
     short_table = table if table < 256 else 0
     header = pack("=8BI", _AF[family], 0, 0, 0, short_table, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, 0)
-    return header + _attribute(_RTA_OIF, pack("=I", _LO)) + _attribute(_RTA_TABLE, pack("=I", table))
+    return header + attribute(_RTA_OIF, pack("=I", _LO)) + attribute(_RTA_TABLE, pack("=I", table))
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
+    """An attribute of a message: type, length and value, padded to four bytes."""
     return pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
@@ -145,7 +146,7 @@ def _attributes(data: bytes, offset: int) -> "Iterator[tuple[int, bytes]]":
         offset += (length + 3) & ~3
 
 
-def _talk(family: int, message: int, flags: int, payload: bytes) -> "list[bytes]":
+def talk(family: int, message: int, flags: int, payload: bytes) -> "list[bytes]":
     """Send one request; return the payloads of the answer's messages. Raises OSError."""
     return _exchange(family, _message(message, flags, payload))
 

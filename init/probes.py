@@ -12,6 +12,7 @@ from init.capture import AGENT_DNS_PORT, DNS_PORT, redirects_dns
 from init.kinds import ALL
 from init.network import BITS, LOOPBACK, Network
 from init.values import Value
+from init.wire import INNER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _ANYWHERE = {4: Network.parse("192.0.2.1"), 6: Network.parse("2001:db8::1")}
 class Probe(Value):
     """One packet that opens a connection.
 
-    what: for people. sender: "app" or "proxy", whose ids the socket has. protocol: "tcp" or "udp".
+    what: for people. sender: "app" or "proxy", whose ids the socket has, or "outside". protocol: "tcp" or "udp".
     arrives: the local port where it must arrive, or None when it must arrive at none of the proxy's ports.
     """
 
@@ -72,11 +73,27 @@ class _Plan:
             yield from self.dns(target)
 
     def inbound(self) -> "Iterator[Probe]":
+        config = self.config
         own = next((a for a in self.host.addresses if a.family == self.family), None)
-        port = next(p for p in (self.config.probe_port, 15002, 15003) if p not in self.not_inbound())
-        if own:
-            arrives = self.config.inbound_capture_port
-            yield Probe("inbound, from the proxy", "proxy", "tcp", own, port, arrives)
+        if not own:
+            return
+        port = self.free_port((config.inbound_tunnel_port, DNS_PORT, *config.outbound_exclude_ports))
+        yield Probe("inbound, from the proxy", "proxy", "tcp", own, port, config.inbound_capture_port)
+        if any(INNER.startswith(name.removesuffix("+")) for name in config.exclude_interfaces):
+            return
+        port = self.free_port((config.inbound_tunnel_port, *config.inbound_exclude_ports))
+        if config.inbound_ports and config.inbound_ports != ALL:
+            port = int(config.inbound_ports[0])
+        arrives = config.inbound_capture_port if config.inbound_ports else None
+        yield Probe("inbound", "outside", "tcp", own, port, arrives)
+        if config.inbound_ports == ALL:
+            for excluded in config.inbound_exclude_ports[:1]:
+                yield Probe("inbound, excluded port", "outside", "tcp", own, excluded, None)
+
+    def free_port(self, taken: "tuple[int, ...]") -> int:
+        """The port of the probes, or one beside it when that is taken."""
+        ports: Iterator[int] = (p for p in (self.config.probe_port, *range(15100, 15200)) if p not in taken)
+        return next(ports)
 
     def dns(self, anywhere: Network) -> "Iterator[Probe]":
         if DNS_PORT in self.config.outbound_exclude_ports:
@@ -99,9 +116,11 @@ class _Plan:
 
     def captured_port(self, by_network: bool) -> int:
         """A port that is captured; 0 for none."""
-        candidates = [self.config.probe_port, 15002, 15003] if by_network else []
-        candidates += self.config.outbound_ports
-        return next((p for p in candidates if p not in self.config.outbound_exclude_ports), 0)
+        excluded = self.config.outbound_exclude_ports
+        if by_network:
+            return self.free_port(excluded)
+        ports: Iterator[int] = (p for p in self.config.outbound_ports if p not in excluded)
+        return next(ports, 0)
 
     def excluded_networks(self) -> "list[Network]":
         return [n for n in self.config.outbound_exclude_networks if n.family == self.family]
@@ -109,9 +128,6 @@ class _Plan:
     def captures_loopback(self) -> bool:
         included = self.config.outbound_networks
         return included != ALL and any(LOOPBACK[n.family].contains(n) for n in included if isinstance(n, Network))
-
-    def not_inbound(self) -> "tuple[int, ...]":
-        return (self.config.inbound_tunnel_port, DNS_PORT, *self.config.outbound_exclude_ports)
 
 
 def _first_address(network: Network) -> Network:

@@ -1,19 +1,21 @@
 """--run-validation: send probes and see where they arrive.
 
 All happens in the pod's network namespace, before the proxy runs: this process listens where the proxy will, and sends
-the app's and the proxy's packets from sockets that have their ids. Packets that are not captured would leave the pod;
-with a time to live of 1 they die at the node.
+the app's and the proxy's packets from sockets that have their ids, and another pod's over a wire of its own. Packets
+that are not captured would leave the pod; with a time to live of 1 they die at the node.
 """
 
 import os
 import socket
 import struct
+from contextlib import ExitStack, suppress
 from selectors import EVENT_READ, DefaultSelector
 from time import monotonic
 
 from init.errors import RefusedError, ValidationError
 from init.probes import plan
 from init.values import Value
+from init.wire import HOST, Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +30,11 @@ _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the sa
 _AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 _KIND = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _LEVEL = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}
+_TRANSPARENT = {4: 19, 6: 75}  # IP_TRANSPARENT, IPV6_TRANSPARENT of linux/in.h and in6.h
 _HOPS = {4: socket.IP_TTL, 6: socket.IPV6_UNICAST_HOPS}
 # A packet that is captured arrives within a millisecond: what has not arrived after this passed the proxy by.
 _SILENCE = 0.25
+_AGAIN = 0.05  # seconds until a packet from outside is sent again
 
 PASSED, FAILED, SKIPPED = "passed", "FAILED", "skipped"
 
@@ -84,64 +88,82 @@ class _Validator:
     def __init__(self, config: "Config", host: "Host") -> None:
         self.config, self.host = config, host
         self.selector = DefaultSelector()
+        self.stack = ExitStack()
+        self.sources: dict[Probe, tuple[str, int]] = {}
         self.arrived: dict[tuple[str, int], Arrival] = {}
+        self.skipped: dict[Probe, Outcome] = {}
 
     def run(self, probes: "tuple[Probe, ...]") -> "list[Outcome]":
-        with self.selector:
-            try:
-                for probe in probes:
-                    if probe.arrives:
-                        self.listen(probe.destination.family, probe.protocol, probe.arrives)
-                return self.send(probes)
-            finally:
-                for key in list(self.selector.get_map().values()):
-                    key.data.close()
+        """Send all, wait until those that must arrive have, and for a moment for those that must not."""
+        with self.stack, self.selector:
+            for where in {(p.destination.family, p.protocol, p.arrives) for p in probes if p.arrives}:
+                self.listen(*where)
+            wire = self.wire([p for p in probes if p.sender == "outside"])
+            for probe in probes:
+                if probe.sender != "outside":
+                    self.send(probe)
+            self.wait(wire)
+        return [self.skipped.get(probe) or self.judge(probe) for probe in probes]
 
     def listen(self, family: int, protocol: str, port: int) -> None:
-        """Be the proxy: redirected packets of this machine arrive at loopback."""
-        known = {
-            key.data.getsockname()[:2] for key in self.selector.get_map().values() if key.data.type == _KIND[protocol]
-        }
-        address = ("127.0.0.1" if family == 4 else "::1", port)
-        if address in known:
-            return
-        listener = socket.socket(_AF[family], _KIND[protocol])
-        self.selector.register(listener, EVENT_READ, listener)
+        """Be the proxy."""
+        listener = self.stack.enter_context(socket.socket(_AF[family], _KIND[protocol]))
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == 6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if self.config.mode == "TPROXY":
+            with suppress(PermissionError):  # then there is no wire either, and what is redirected arrives nevertheless
+                listener.setsockopt(_LEVEL[family], _TRANSPARENT[family], 1)
         try:
-            listener.bind(address)
+            listener.bind(("0.0.0.0" if family == 4 else "::", port))
             if protocol == "tcp":
                 listener.listen(16)
         except OSError as e:
             raise RefusedError(
-                f"--run-validation: cannot listen at {_endpoint(*address)}: {e.strerror}; it must run before the proxy"
+                f"--run-validation: cannot listen on port {port} (IPv{family} {protocol}): {e.strerror}; "
+                "it must run before the proxy"
             ) from e
+        self.selector.register(listener, EVENT_READ, lambda: self.accept(listener))
 
-    def send(self, probes: "tuple[Probe, ...]") -> "list[Outcome]":
-        """Send all, wait until those that must arrive have, and for a moment for those that must not."""
-        start = monotonic()
-        sockets: list[socket.socket] = []
-        sources: dict[Probe, tuple[str, int]] = {}
-        outcomes: dict[Probe, Outcome] = {}
+    def wire(self, probes: "list[Probe]") -> "Wire | None":
+        """The wire that these probes need."""
+        if not probes:
+            return None
         try:
-            for probe in probes:
-                try:
-                    sockets.append(self.open(probe))
-                    sources[probe] = sockets[-1].getsockname()[:2]
-                except OSError as e:
-                    outcomes[probe] = Outcome(probe, SKIPPED, e.strerror or str(e))
-            awaited = {sources[p] for p in sources if p.arrives}
-            while (now := monotonic() - start) < self.config.probe_timeout:
-                if awaited <= self.arrived.keys() and now >= _SILENCE:
-                    break
-                for key, _ in self.selector.select(_SILENCE / 10):
-                    self.accept(key.data)
-        finally:
-            for each in sockets:
-                each.close()
-        outcomes.update({probe: self.judge(probe, source) for probe, source in sources.items()})
-        return [outcomes[probe] for probe in probes]
+            wire = self.stack.enter_context(Wire())
+        except OSError as e:
+            reason = f"{e.strerror}: a wire from outside needs the capabilities NET_ADMIN and NET_RAW"
+            self.skipped |= {probe: Outcome(probe, SKIPPED, reason) for probe in probes}
+            return None
+        self.selector.register(wire.frames, EVENT_READ, wire.answer)
+        # Other ports each time: the kernel remembers for a while where an earlier connection was sent.
+        for port, probe in enumerate(probes, 32768 + int.from_bytes(os.urandom(2), "big") // 4):
+            self.sources[probe] = HOST[probe.destination.family].host, port
+        return wire
+
+    def send(self, probe: "Probe") -> None:
+        """Send one of this machine's packets."""
+        try:
+            client = self.stack.enter_context(self.open(probe))
+        except OSError as e:
+            self.skipped[probe] = Outcome(probe, SKIPPED, e.strerror or str(e))
+        else:
+            self.sources[probe] = client.getsockname()[:2]
+
+    def wait(self, wire: "Wire | None") -> None:
+        start, again = monotonic(), 0.0
+        awaited = {source for probe, source in self.sources.items() if probe.arrives}
+        while (now := monotonic() - start) < self.config.probe_timeout:
+            if awaited <= self.arrived.keys() and now >= _SILENCE:
+                return
+            if wire and now >= again:
+                again += _AGAIN
+                for probe, source in self.sources.items():
+                    if probe.sender == "outside" and source not in self.arrived:
+                        wire.open(probe.destination, probe.port, source[1])
+            for key, _ in self.selector.select(_AGAIN / 2):
+                key.data()
 
     def open(self, probe: "Probe") -> socket.socket:
         """A socket of the sender's, its first packet on the way. Raises OSError with the reason why there is none."""
@@ -204,8 +226,8 @@ class _Validator:
         with connection:
             self.arrived[peer[:2]] = Arrival(port, _original_destination(connection))
 
-    def judge(self, probe: "Probe", source: "tuple[str, int]") -> Outcome:
-        arrival = self.arrived.get(source)
+    def judge(self, probe: "Probe") -> Outcome:
+        arrival = self.arrived.get(self.sources[probe])
         if arrival is None:
             return Outcome(probe, FAILED, "did not arrive") if probe.arrives else Outcome(probe, PASSED)
         if arrival.port != probe.arrives:

@@ -21,28 +21,33 @@ def routed(dual: Namespace) -> Namespace:
 @pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
 def test_all_probes_pass(routed: Namespace, backend: str, mode: str) -> None:
     said = routed.must(*FULL, "-m", mode, "--run-validation", backend)
-    assert "validation passed probes=15" in said
+    assert "validation passed probes=19" in said
     assert "skipped" not in said
 
 
 def test_without_rules_it_fails_with_a_table(routed: Namespace) -> None:
     failed = routed.pyinit(*PLAIN, "--skip-rule-apply", "--run-validation", "--probe-timeout=300ms")
     assert failed.returncode == 126
-    assert "validation: 2 of 4 probes failed" in failed.stderr
-    assert "FAILED  app    outbound                   tcp 192.0.2.1:15002" in failed.stderr
+    assert "validation: 3 of 6 probes failed" in failed.stderr
+    assert "FAILED  app        outbound                   tcp 192.0.2.1:15002" in failed.stderr
     assert "did not arrive" in failed.stderr
 
 
 @pytest.mark.parametrize(
     ("break_it", "probe"),
     [
-        ("-F ISTIO_REDIRECT", "FAILED  app    outbound "),
-        ("-F ISTIO_IN_REDIRECT", "FAILED  proxy  inbound, from the proxy "),
-        ("-I OUTPUT -p tcp -j REDIRECT --to-ports 15001", "FAILED  proxy  the proxy's own, outbound "),
-        ("-I OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 15001", "FAILED  app    outbound, excluded port "),
-        ("-I OUTPUT -d 203.0.113.1 -p tcp -j REDIRECT --to-ports 15001", "FAILED  app    outbound, excluded network "),
+        ("-F ISTIO_REDIRECT", "FAILED  app      outbound "),
+        ("-F ISTIO_IN_REDIRECT", "FAILED  proxy    inbound, from the proxy "),
+        ("-I OUTPUT -p tcp -j REDIRECT --to-ports 15001", "FAILED  proxy    the proxy's own, outbound "),
+        ("-I OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 15001", "FAILED  app      outbound, excluded port "),
+        (
+            "-I OUTPUT -d 203.0.113.1 -p tcp -j REDIRECT --to-ports 15001",
+            "FAILED  app      outbound, excluded network ",
+        ),
         ("-I OUTPUT -d 192.0.2.1 -p tcp -j DNAT --to 127.0.0.1:15006", "arrived at port 15006"),
-        ("-F ISTIO_OUTPUT_DNS", "FAILED  app    DNS over UDP "),
+        ("-F ISTIO_INBOUND", "FAILED  outside  inbound "),
+        ("-I PREROUTING -p tcp -j REDIRECT --to-ports 15006", "FAILED  outside  inbound, excluded port "),
+        ("-F ISTIO_OUTPUT_DNS", "FAILED  app      DNS over UDP "),
     ],
 )
 def test_a_broken_rule_is_found_out(routed: Namespace, break_it: str, probe: str) -> None:
@@ -53,18 +58,30 @@ def test_a_broken_rule_is_found_out(routed: Namespace, break_it: str, probe: str
     assert probe in failed.stderr
 
 
+def test_the_wire_from_outside_is_gone_afterwards(routed: Namespace) -> None:
+    before = routed.run("ip", "-brief", "link").stdout
+    routed.must(*FULL, "--run-validation")
+    assert routed.run("ip", "-brief", "link").stdout == before
+
+
+def test_again_in_the_same_pod(routed: Namespace) -> None:
+    for mode in ("REDIRECT", "TPROXY"):
+        routed.must(*FULL, "-m", mode, "--run-validation", "--reconcile", "--prune")
+
+
 def test_as_the_proxys_user_without_privilege(routed: Namespace) -> None:
     """As a container that validates what a CNI plugin wrote: what it may not send is skipped, and said so."""
     routed.must(*PLAIN)
     drop = ["setpriv", "--reuid=1337", "--regid=1337", "--clear-groups", "--bounding-set=-all"]
     done = routed.run(*drop, *PYINIT, *PLAIN, "--skip-rule-apply", "--run-validation")
-    assert "passed   proxy  inbound, from the proxy" in done.stderr
+    assert "passed   proxy    inbound, from the proxy" in done.stderr
+    assert "a wire from outside needs the capabilities NET_ADMIN and NET_RAW" in done.stderr
     assert "this is uid 1337, and uid 1000 needs the capabilities SETUID and SETGID" in done.stderr
 
 
 def test_a_pod_without_routes_validates_what_it_can(pod: Namespace) -> None:
     said = pod.must(*PLAIN, "--run-validation")
-    assert "skipped  app    outbound" in said
+    assert "skipped  app      outbound" in said
     assert "Network is unreachable" in said
 
 
@@ -72,4 +89,4 @@ def test_after_the_proxy_has_started_it_says_so(pod: Namespace) -> None:
     with inside(pod.name), socket.create_server(("127.0.0.1", 15001)):
         refused = pod.pyinit(*PLAIN, "--run-validation")
     assert refused.returncode == 2
-    assert "cannot listen at 127.0.0.1:15001: Address already in use" in refused.stderr
+    assert "cannot listen on port 15001 (IPv4 tcp): Address already in use" in refused.stderr

@@ -22,6 +22,7 @@ def test_everything_captured() -> None:
         "proxy tcp 192.0.2.1:15002 -> not the proxy",
         "app tcp 127.0.0.1:15002 -> not the proxy",
         "proxy tcp 10.244.0.5:15002 -> 15006",
+        "outside tcp 10.244.0.5:15002 -> 15006",
     ]
 
 
@@ -40,6 +41,7 @@ def test_nothing_captured_outbound() -> None:
     assert planned("-b *", host(V4)) == [
         "app tcp 192.0.2.1:15002 -> not the proxy",
         "proxy tcp 10.244.0.5:15002 -> 15006",
+        "outside tcp 10.244.0.5:15002 -> 15006",
     ]
 
 
@@ -47,14 +49,18 @@ def test_nothing_captured_outbound() -> None:
     ("line", "probe"),
     [
         ("-i * -o 81", "app tcp 192.0.2.1:81 -> not the proxy"),
-        ("-i * -o 15002", "app tcp 192.0.2.1:15003 -> 15001"),
+        ("-i * -o 15002", "app tcp 192.0.2.1:15100 -> 15001"),
         ("-i * -x 203.0.113.0/24", "app tcp 203.0.113.1:15002 -> not the proxy"),
         ("-i * -x 203.0.113.7", "app tcp 203.0.113.7:15002 -> not the proxy"),
         ("-i 10.0.0.0/8", "app tcp 10.0.0.1:15002 -> 15001"),
         ("-i 10.244.0.5/32,198.51.100.0/24", "app tcp 198.51.100.1:15002 -> 15001"),
         ("-i 10.0.0.0/8,11.0.0.0/8 -x 10.0.0.0/16", "app tcp 11.0.0.1:15002 -> 15001"),
         ("-q 443", "app tcp 192.0.2.1:443 -> 15001"),
-        ("-i * -e 15002", "proxy tcp 10.244.0.5:15003 -> 15006"),
+        ("-i * -e 15002", "proxy tcp 10.244.0.5:15100 -> 15006"),
+        ("-b * -d 80", "outside tcp 10.244.0.5:80 -> not the proxy"),
+        ("-b * -d 15002", "outside tcp 10.244.0.5:15100 -> 15006"),
+        ("-b 80,90", "outside tcp 10.244.0.5:80 -> 15006"),
+        ("-i *", "outside tcp 10.244.0.5:15002 -> not the proxy"),
         ("--redirect-dns", "app udp 10.96.0.10:53 -> 15053"),
         ("--redirect-dns", "app tcp 10.96.0.10:53 -> 15053"),
         ("--redirect-dns --capture-all-dns", "app udp 192.0.2.1:53 -> 15053"),
@@ -70,6 +76,10 @@ def test_a_captured_loopback_is_not_probed_as_spared() -> None:
 
 def test_excluded_dns_is_not_probed() -> None:
     assert not any(":53 -> 15053" in probe for probe in planned("-i * --redirect-dns -o 53", host(V4)))
+
+
+def test_nothing_comes_from_outside_where_its_interface_would_be_left_out() -> None:
+    assert not any(probe.startswith("outside") for probe in planned("-b * -c p+", host(V4)))
 
 
 def test_the_table_tells_what_failed() -> None:
