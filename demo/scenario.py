@@ -59,7 +59,7 @@ def inject(story: Story, folder: Path) -> dict[str, Any]:
         raise DemoError(f"the webhook did not inject the pod: {json.dumps(response)}")
     patch = json.loads(base64.b64decode(response["patch"]))
     injected: dict[str, Any] = jsonpatch.apply_patch(sample.POD, patch)
-    rows = [(operation["op"], _where(operation["path"]), _short(operation.get("value", ""))) for operation in patch]
+    rows = [(operation["op"], where(operation["path"]), _short(operation.get("value", ""))) for operation in patch]
     story.show(Table("patch", "The patch (RFC 6902), in short:", ("op", "where", "value"), rows))
     spec = injected["spec"]
     names = [container["name"] for container in [*(spec.get("initContainers") or ()), *spec["containers"]]]
@@ -240,7 +240,7 @@ def _command(program: str, arguments: list[str]) -> str:
     return shlex.join([program, *(arguments[1:] if arguments[:1] == [program] else arguments)])
 
 
-def _where(pointer: str) -> str:
+def where(pointer: str) -> str:
     """A JSON Pointer (RFC 6901) as people write it: spec.containers[0].image, or an annotation by its name."""
     first, second, *rest = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
     if second == "annotations" and rest:
