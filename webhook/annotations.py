@@ -80,14 +80,6 @@ def _parsed(text: str) -> object:
         return None
 
 
-def _is_proxy_config(text: str) -> bool:
-    try:
-        parse_proxy_config(text)
-    except SettingsError:
-        return False
-    return True
-
-
 _UINT32 = (lambda text: _number(text, 0xFFFFFFFF) is not None, "a number of seconds or times, 0 to 4294967295")
 _BOOLEAN = (lambda text: flag(text) is not None, "true or false")
 _PORTS = (lambda text: ports(text) is not None, "a list of ports with commas, 0 to 65535 each")
@@ -116,14 +108,13 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     ),
     "traffic.sidecar.istio.io/excludeOutboundPorts": _PORTS,
     PROMETHEUS_MERGE: _BOOLEAN,
-    PROXY_CONFIG: (_is_proxy_config, "a proxy configuration in YAML (istio.io, ProxyConfig)"),
     STATUS: (_is_object, "JSON as an injector writes it"),
     OVERRIDES: (_is_object, "JSON with containers and initContainers, as an injector writes it"),
     "sidecar.istio.io/userVolume": (_is_objects, "JSON of volumes: an object by name, or a list"),
     "sidecar.istio.io/userVolumeMount": (_is_objects, "JSON of volume mounts: an object by volume name, or a list"),
     "apm.datadoghq.com/env": (_is_object, "a JSON object of variables"),
 }
-KNOWN = frozenset({*_RULES, STATUS, TEMPLATES, NATIVE_SIDECAR, REWRITE_PROBES, IMAGE_TYPE, BEFORE_PROXY, INJECT})
+KNOWN = frozenset({*_RULES, PROXY_CONFIG, TEMPLATES, NATIVE_SIDECAR, REWRITE_PROBES, IMAGE_TYPE, BEFORE_PROXY, INJECT})
 
 
 def check(annotations: Mapping[str, str]) -> None:
@@ -132,3 +123,8 @@ def check(annotations: Mapping[str, str]) -> None:
         rule = _RULES.get(name)
         if rule is not None and not rule[0](value):
             raise AnnotationError(name, value, rule[1])
+        if name == PROXY_CONFIG:
+            try:
+                parse_proxy_config(value)
+            except SettingsError as error:
+                raise AnnotationError(name, value, f"a proxy configuration in YAML: {error}") from error

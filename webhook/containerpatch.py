@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from webhook.errors import RenderError, SettingsError
+from webhook.errors import InjectionError, SettingsError
 from webhook.podtree import INIT, LISTS, PROXY, VALIDATION
 
 _TARGETS = {"sidecar": (PROXY,), "init": (INIT, VALIDATION)}
@@ -32,7 +32,7 @@ class ContainerPatch:
     by_container: Mapping[str, Any]
 
     def apply(self, template: str, overlay: dict[str, Any]) -> dict[str, Any]:
-        """The template's overlay with its containers patched. Raises RenderError where an operation does not apply."""
+        """The template's overlay with its containers patched. Raises InjectionError where an operation does not apply."""
         if self.templates and template not in self.templates:
             return overlay
         spec = dict(overlay.get("spec") or {})
@@ -50,7 +50,7 @@ class ContainerPatch:
         try:
             patched: dict[str, Any] = patch.apply(container)
         except (JsonPatchException, JsonPointerException, TypeError, ValueError) as error:
-            raise RenderError(f"patch {self.name}", 0, f"container {container['name']}: {error}") from error
+            raise InjectionError(f"patch {self.name}: container {container['name']}: {error}") from error
         return patched
 
 

@@ -82,10 +82,10 @@ class PodError(InjectionError):
 
 
 class RenderError(InjectionError):
-    """A template, or a patch laid over one, failed on this pod."""
+    """A template failed on this pod."""
 
     def __init__(self, template: str, line: int, message: str) -> None:
-        super().__init__(f"template {template}{f', line {line}' if line else ''}: {message}")
+        super().__init__(f"template {template}, line {line}: {message}")
 
 
 class CertificateError(PyinjectError):

@@ -64,6 +64,8 @@ def merge(
         before = result.get(key)
         if isinstance(value, dict) and isinstance(before, dict):
             result[key] = merge(before, value, schema.objects.get(key, _PLAIN), f"{path}.{key}")
+        elif key in schema.lists and value == []:
+            pass  # nothing to merge
         elif key in schema.lists and isinstance(value, list) and before:
             merge_key, entries = schema.lists[key]
             result[key] = _merge_list(before, value, merge_key, entries, f"{path}.{key}")

@@ -35,7 +35,7 @@ def profile_of(values: Mapping[str, Any], *, defaults: bool) -> tuple[str, dict[
         raise SettingsError(f"values: profile: {name!r} is not one of {', '.join(TEMPLATES)}")
     if name == ISTIO:
         return name, dict(values)
-    return name, _overlay(load_yaml(read(f"{name}-values.yaml"), f"profile {name}"), values)
+    return name, overlay(load_yaml(read(f"{name}-values.yaml"), f"profile {name}"), values)
 
 
 def read(file: str) -> str:
@@ -43,10 +43,10 @@ def read(file: str) -> str:
     return (resources.files("webhook") / "templates" / file).read_text(encoding="utf-8")
 
 
-def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `over` laid over it: mappings merge, all else is replaced."""
     merged = dict(base)
     for name, value in over.items():
         before = merged.get(name)
-        merged[name] = _overlay(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        merged[name] = overlay(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
     return merged
