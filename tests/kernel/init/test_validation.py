@@ -29,7 +29,7 @@ def test_without_rules_it_fails_with_a_table(routed: Namespace) -> None:
     failed = routed.pyinit(*PLAIN, "--skip-rule-apply", "--run-validation", "--probe-timeout=300ms")
     assert failed.returncode == 126
     assert "validation: 3 of 6 probes failed" in failed.stderr
-    assert "FAILED  app        outbound                   tcp 192.0.2.1:15002" in failed.stderr
+    assert "FAILED  app      outbound                   tcp 192.0.2.1:15002" in failed.stderr
     assert "did not arrive" in failed.stderr
 
 
