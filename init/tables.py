@@ -94,9 +94,13 @@ class Ours:
 
         Rules of others are never written: both states must hold the same ones, in the same order.
         rewrite: write ours also where they are equal.
+
+        Each table is committed by itself. So that no packet passes uncaptured between two of them, tables that lose
+        chains come last: what captures instead, in another table, is in force by then.
         """
+        losing = [t for t in TABLES if _chains_of_ours(before, t) - _chains_of_ours(after, t)]
         parts = []
-        for table in TABLES:
+        for table in (*(t for t in TABLES if t not in losing), *reversed(losing)):
             edits = self._edits(table, before.get(table, {}), after.get(table, {}), rewrite)
             if edits:
                 parts += [f"*{table}", *edits, "COMMIT"]
@@ -119,3 +123,7 @@ class Ours:
                 fill += [f"-A {chain} {line}" for line in new]
         gone = [chain for chain in before if chain in CHAINS and chain not in after]
         return [*make, *take, *(f"-F {c}" for c in gone), *(f"-X {c}" for c in gone), *fill, *link]
+
+
+def _chains_of_ours(tables: "Tables", table: str) -> "set[str]":
+    return tables.get(table, {}).keys() & set(CHAINS)

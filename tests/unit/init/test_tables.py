@@ -116,3 +116,20 @@ def test_what_only_the_old_configuration_had_stays_or_goes(keep: bool) -> None:
     assert ("ISTIO_OUTPUT_DNS" in after["nat"]) is keep
     assert any("-o net1" in line for line in after["nat"]["OUTPUT"]) is keep
     assert "ISTIO_OUTPUT_DNS" not in "".join(after["nat"]["ISTIO_OUTPUT"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "order"),
+    [
+        ("", "-m TPROXY --redirect-dns", ["*raw", "*mangle", "*nat"]),
+        ("-m REDIRECT", "-m TPROXY", ["*mangle", "*nat"]),
+        ("-m TPROXY", "-m REDIRECT", ["*nat", "*mangle"]),
+        ("-m TPROXY --redirect-dns", "-m REDIRECT", ["*nat", "*mangle", "*raw"]),
+    ],
+)
+def test_what_captures_is_in_force_before_what_captured_goes(old: str, new: str, order: list[str]) -> None:
+    wanted = rules(config(f"-i * -b * {new}"), 4)
+    ours = Ours(4, wanted)
+    held = ours.replaced({}, rules(config(f"-i * -b * {old}"), 4), True, keep=False) if old else {}
+    script = ours.script(held, ours.replaced(held, wanted, True, keep=False))
+    assert [line for line in script.splitlines() if line[0] == "*"] == order

@@ -1,0 +1,88 @@
+"""While one configuration takes another's place, every new connection is captured, in and out."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.kernel.init.namespace import Namespace, namespace
+
+# Accepts on the proxy's ports, for any destination, as user 1337.
+PROXY = """
+import os, selectors, socket
+ports = selectors.DefaultSelector()
+for port in (15001, 15006):
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT
+    server.bind(("0.0.0.0", port))
+    server.listen(512)
+    ports.register(server, selectors.EVENT_READ)
+os.setuid(1337)
+print("ready", flush=True)
+while True:
+    for key, _ in ports.select():
+        key.fileobj.accept()[0].close()
+"""
+# Connects again and again to where nobody listens, until told to end; says how often, and what went wrong.
+CLIENT = """
+import select, socket, sys
+made, failed = 0, []
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    try:
+        socket.create_connection((sys.argv[1], 8080), timeout=3).close()
+        made += 1
+    except OSError as e:
+        failed.append(str(e))
+print(made, *failed)
+"""
+
+
+@contextmanager
+def started(there: Namespace, code: str, *argv: str) -> Iterator[subprocess.Popen[str]]:
+    command = ["ip", "netns", "exec", there.name, sys.executable, "-c", code, *argv]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def neighbours() -> Iterator[tuple[Namespace, Namespace]]:
+    """A pod 10.244.0.5 and, at the other end of its wire, 10.244.0.6, which is its way out."""
+    with namespace("10.244.0.5/24") as pod, namespace() as client:
+        client.run("ip", "link", "del", "eth0")
+        pod.run("ip", "link", "set", "peer0", "netns", client.name)
+        client.run("ip", "addr", "add", "10.244.0.6/24", "dev", "peer0")
+        client.run("ip", "link", "set", "peer0", "up")
+        pod.run("ip", "route", "add", "default", "via", "10.244.0.6")
+        yield pod, client
+
+
+FIRST = ["-b", "*", "-i", "*", "-c", "net1", "--redirect-dns", "--capture-all-dns"]
+
+
+@pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
+def test_no_connection_passes_by(neighbours: tuple[Namespace, Namespace], variant: str, mode: str) -> None:
+    pod, client = neighbours
+    force = [f"--force-iptables-binary={variant}", "--reconcile", "--prune"]
+    second = ["-b", "*", "-i", "*", "-d", "22", "-m", mode, "--drop-invalid"]
+    pod.must(*FIRST, *force)
+    with (
+        started(pod, PROXY),
+        started(client, CLIENT, "10.244.0.5") as inbound,
+        started(pod, CLIENT, "192.0.2.80") as outbound,
+    ):
+        for _ in range(4):
+            pod.must(*second, *force)
+            pod.must(*FIRST, *force)
+        for way in (inbound, outbound):
+            made, *failed = way.communicate("end", timeout=20)[0].split(" ", 1)
+            assert int(made) > 100
+            assert failed == []
