@@ -79,14 +79,21 @@ class Kubernetes:
             raise
         return True
 
-    def apply_ca_bundle(self, name: str, bundle: bytes) -> bool:
+    def apply_ca_bundle(self, name: str, bundle: bytes, server_name: str) -> bool:
         """Make every webhook of a MutatingWebhookConfiguration trust `bundle`; tells whether something changed.
 
         Applied on the server (server-side apply), so that of the whole object the caBundle alone is ours, and neither
-        Helm nor a GitOps tool sees a difference in what is theirs. Raises KubernetesError.
+        Helm nor a GitOps tool sees a difference in what is theirs. Raises KubernetesError, also where a webhook of it
+        calls another Service than `server_name`, whose certificate would not be for that.
         """
         path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
         webhooks = self._call("GET", path).get("webhooks") or []
+        for webhook in webhooks:
+            service = webhook["clientConfig"].get("service") or {}
+            called = f"{service.get('name')}.{service.get('namespace')}.svc"
+            if service and called != server_name:
+                what = f"MutatingWebhookConfiguration {name}: webhook {webhook['name']} calls {called}"
+                raise KubernetesError(f"{what}, but this is {server_name} (--service, --namespace)")
         encoded = b64encode(bundle).decode()
         if all(webhook["clientConfig"].get("caBundle") == encoded for webhook in webhooks):
             return False

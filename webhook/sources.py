@@ -114,7 +114,8 @@ def own_certificate(
     while True:
         try:
             authority, previous = _authority(kubernetes, namespace, secret)
-            changed = kubernetes.apply_ca_bundle(webhook_configuration, tls.bundle(authority, previous, tls.now()))
+            trusted = tls.bundle(authority, previous, tls.now())
+            changed = kubernetes.apply_ca_bundle(webhook_configuration, trusted, names[0])
             if changed:
                 log.info("caBundle of MutatingWebhookConfiguration %s written", webhook_configuration)
             signed = serving is not None and serving.leaf.issuer == authority.leaf.subject

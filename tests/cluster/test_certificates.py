@@ -143,6 +143,14 @@ def test_a_refusal_says_what_was_tried_and_what_to_look_at(kubernetes: Kubernete
     assert caught.value.status == 404
 
 
+def test_a_configuration_that_calls_another_service_is_named(kubernetes: Kubernetes, namespace: str) -> None:
+    del namespace
+    with pytest.raises(
+        KubernetesError, match=r"one\.test\.hook calls hook\.nowhere\.svc, but this is other\.here\.svc"
+    ):
+        kubernetes.apply_ca_bundle(CONFIGURATION, b"", "other.here.svc")
+
+
 def test_an_api_server_that_is_away_is_no_answer(tmp_path: Path) -> None:
     away = {
         "clusters": [{"name": "away", "cluster": {"server": "https://127.0.0.1:1"}}],
