@@ -7,6 +7,7 @@ from init.capture import capture, redirects_dns
 from init.config import Config
 from init.errors import PyinitError, RefusedError
 from init.host import Host, enter, in_host_network
+from init.iptables_text import spec
 from init.log import Log, leave_termination_message
 
 TYPE_CHECKING = False
@@ -71,8 +72,15 @@ def _tell(config: Config, host: Host, ruleset: "Ruleset", log: Log) -> None:
     log.info(f"traffic of uid {proxy[0]} and gid {proxy[1]} is the proxy's own")
     if config.redirect_dns and not redirects_dns(config, host):
         log.warn("--redirect-dns has no effect: /etc/resolv.conf has no nameserver, and --capture-all-dns is not given")
+    inbound, outbound = _listed(config.inbound_ports), _listed(config.outbound_networks)
+    log.info(f"inbound, ports {inbound}: to port {config.inbound_capture_port} ({config.mode})")
+    log.info(f"outbound, destinations {outbound}: to port {config.envoy_port}")
     for rule in ruleset.rules:
-        log.debug(f"{rule.table} {rule.chain}: {rule.matches} {rule.target} ({rule.why})")
+        log.debug(f"IPv{rule.family} {rule.table} {rule.chain}: {spec(rule)} ({rule.why})")
+
+
+def _listed(values: "Sequence[object]") -> str:
+    return values if isinstance(values, str) else ",".join(map(str, values)) or "none"
 
 
 def _print(text: str) -> None:
