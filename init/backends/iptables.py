@@ -90,8 +90,7 @@ class Iptables(Backend):
         """One step a family; atomic where it is one table."""
         steps = []
         for family in {r.family for r in rules} | {f for f, found in self._found.items() if found}:
-            for verb in ("save", "restore"):
-                self._program(family, verb)
+            self._require(family)
         for family in (4, 6):
             ours, before = self._ours[family], self._found[family]
             after = ours.replaced(before, [r for r in rules if r.family == family], self._comments, self._keep)
@@ -115,7 +114,7 @@ class Iptables(Backend):
                 _delete_tables(family, [t for t in TABLES if t in now and t not in before])
 
         tables = [line[1:] for line in script.splitlines() if line[:1] == "*"]
-        what = f"{_PREFIX[family]}-{self.variant}-restore: {', '.join(tables)}"
+        what = f"{self.name}, IPv{family}: {', '.join(tables)}"
         return Step(what, do, undo, atomic=len(tables) == 1)
 
     def _tables(self, family: int) -> "Tables":
@@ -130,6 +129,11 @@ class Iptables(Backend):
     def _restore(self, family: int, script: str) -> None:
         wait = ["-w", _LOCK_WAIT] if self.variant == "legacy" else []
         self._run(family, "restore", ["--noflush", *wait], script)
+
+    def _require(self, family: int) -> None:
+        """Raise UnsupportedError when something is missing, before anything is touched."""
+        for verb in ("save", "restore"):
+            self._program(family, verb)
 
     def _program(self, family: int, verb: str) -> str:
         name = f"{_PREFIX[family]}-{self.variant}-{verb}"

@@ -37,6 +37,9 @@ class PythonIptables(Iptables):
             ) from e
         self._iptc = iptc
 
+    def _require(self, family: int) -> None:
+        """The library is loaded already."""
+
     def _save(self, family: int) -> "Tables":
         return read(_in_child(lambda: "\n".join(self._listing(family))))
 

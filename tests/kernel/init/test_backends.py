@@ -1,5 +1,7 @@
 """What every backend does alike: clean up, see drift, swap, work from outside the pod."""
 
+import sys
+
 import pytest
 
 from tests.kernel.init.namespace import EVERYTHING, PLAIN, PYINIT, Namespace
@@ -88,6 +90,14 @@ def test_from_the_node_into_a_pods_namespace(inhabited: Namespace, pod: Namespac
     assert done.returncode == 0, done.stderr
     assert everything(pod) == node_before
     assert "all is there already" in inhabited.must(*EVERYTHING, backend)
+
+
+def test_python_iptables_needs_no_iptables_program(dual: Namespace) -> None:
+    pytest.importorskip("iptc", reason="pip install python-iptables")
+    hidden = "from init import process; process.find = lambda name: None; "
+    start = "import sys; from init.cli import run; sys.exit(run(sys.argv[1:], {}))"
+    for argv in (EVERYTHING, ["--cleanup-only"]):
+        dual.run(sys.executable, "-c", hidden + start, *argv, "--backend=python-iptables")
 
 
 def test_a_namespace_that_is_not_there(pod: Namespace) -> None:
