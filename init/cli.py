@@ -29,6 +29,12 @@ def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
             log.error(line)
         leave_termination_message({"error": type(e).__name__, "exit_code": e.exit_code, "message": str(e)})
         return e.exit_code
+    except Exception as e:
+        from traceback import format_exc
+
+        log.error(f"this is a fault of pyinit's own, please report it: {e!r}\n{format_exc()}")
+        leave_termination_message({"error": type(e).__name__, "exit_code": 2, "message": repr(e)})
+        return 2
 
 
 def _run(config: Config, log: Log) -> int:

@@ -38,7 +38,10 @@ class Log:
         else:
             extra = "".join(f" {name}={value}" for name, value in fields.items())
             line = f"pyinit {level}: {message}{extra}"
-        os.write(self._fd, f"{line}\n".encode())
+        try:
+            os.write(self._fd, f"{line}\n".encode())
+        except OSError:
+            self._least = len(LEVELS)  # nobody listens; that is no reason to leave a pod half done
 
 
 def as_json(fields: "dict[str, object]") -> str:

@@ -1,6 +1,7 @@
 """What the program answers without touching the kernel, and what it finds out about its host."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from init.cli import run
 from init.config import SETTINGS, Config
 from init.errors import ConfigError, RefusedError
 from init.host import Host
+from init.log import Log
 from tests.unit.init.hosts import V4, V6, config, host
 
 
@@ -109,3 +111,20 @@ def test_pyinit_starts_without_slow_modules() -> None:
     path = f"import sys; sys.path.insert(0, {str(root)!r}); {code}"
     loaded = subprocess.run([sys.executable, "-I", "-S", "-c", path], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == ""
+
+
+def test_a_fault_of_its_own_is_told_as_such(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("init.cli.capture", lambda *_: 1 / 0)
+    assert run(["--dry-run"], {}) == 2
+    told = capfd.readouterr().err
+    assert "a fault of pyinit's own" in told
+    assert "Traceback" in told
+
+
+def test_a_log_that_nobody_reads_stops_nothing() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    log = Log(fd=write)
+    log.info("one")
+    log.error("two")
+    os.close(write)
