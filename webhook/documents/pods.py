@@ -57,7 +57,8 @@ def name_of(value: Mapping[str, Any]) -> str:
     metadata = metadata if isinstance(metadata, dict) else {}
     name = metadata.get("name") or f"{metadata.get('generateName', '')}…"
     namespace = f" -n {metadata['namespace']}" if metadata.get("namespace") else ""
-    return f"{value.get('kind', 'object')}/{name}{namespace}"
+    text = f"{value.get('kind', 'object')}/{name}{namespace}"
+    return text if text.isprintable() and len(text) < 400 else repr(text)[:400]
 
 
 def objects(value: Any, path: Path = ()) -> Iterator[tuple[Mapping[str, Any], Path]]:
