@@ -13,7 +13,7 @@ MAX_CONNECTIONS = 100_000
 def bootstrap(sidecar: Sidecar) -> Message:
     """The bootstrap of this sidecar, ready to be written as JSON into `--config-yaml`."""
     return {
-        "node": {"id": sidecar.node_id, "cluster": sidecar.node_cluster, "metadata": dict(sidecar.metadata)},
+        "node": node(sidecar),
         "admin": local.admin(sidecar),
         "static_resources": {
             "listeners": [*traffic.listeners(sidecar), *local.listeners(sidecar)],
@@ -31,3 +31,8 @@ def bootstrap(sidecar: Sidecar) -> Message:
             ]
         },
     }
+
+
+def node(sidecar: Sidecar) -> Message:
+    """Who the sidecar is (config.core.v3.Node): all of the bootstrap that has the app's own names."""
+    return {"id": sidecar.node_id, "cluster": sidecar.node_cluster, "metadata": dict(sidecar.metadata)}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from webhook.envoy.bootstrap import bootstrap
+from webhook.envoy.bootstrap import bootstrap, node
 from webhook.envoy.sidecar import DETECTION_TIMEOUT, AccessLog, Sidecar
 
 MESH_FIELDS = (
@@ -20,6 +20,8 @@ MESH_FIELDS = (
     "protocolDetectionTimeout",
 )
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def envoy_bootstrap(
@@ -38,24 +40,24 @@ def envoy_bootstrap(
     and `containers`, the app's, go into the node's metadata. Raises ValueError, naming the setting, for a bad one.
     """
     asked = {name: mesh[name] for name in MESH_FIELDS if name in mesh} if mesh else {}
-    pod = {"mode": mode, "status_port": status_port, "cluster": service_cluster, "workload": workload}
-    return _written(json.dumps({"mesh": asked, "probers": probers or {}, "containers": list(containers), **pod}))
+    metadata = {
+        "NAME": "$(POD_NAME)",
+        "NAMESPACE": "$(POD_NAMESPACE)",
+        "WORKLOAD_NAME": workload,
+        "APP_CONTAINERS": ",".join(containers),
+        "INTERCEPTION_MODE": mode,
+    }
+    who = _json(node(Sidecar(node_cluster=service_cluster, metadata=metadata)))
+    rest = _behind_node(_json({"mesh": asked, "probers": probers or {}, "mode": mode, "status_port": status_port}))
+    return f'{{"node":{who},{rest}'
 
 
 @lru_cache(maxsize=128)
-def _written(arguments: str) -> str:
-    """The bootstrap for these arguments, which are JSON. A Deployment's pods are alike and come one after the other."""
+def _behind_node(arguments: str) -> str:
+    """The bootstrap from its second field on, for these arguments, which are JSON: the same for very many pods."""
     pod = json.loads(arguments)
     mesh = pod["mesh"]
     sidecar = Sidecar(
-        node_cluster=pod["cluster"],
-        metadata={
-            "NAME": "$(POD_NAME)",
-            "NAMESPACE": "$(POD_NAMESPACE)",
-            "WORKLOAD_NAME": pod["workload"],
-            "APP_CONTAINERS": ",".join(pod["containers"]),
-            "INTERCEPTION_MODE": pod["mode"],
-        },
         probers=pod["probers"],
         access_log=_access_log(mesh),
         registry_only=(mesh.get("outboundTrafficPolicy") or {}).get("mode") == "REGISTRY_ONLY",
@@ -63,9 +65,12 @@ def _written(arguments: str) -> str:
         detection_timeout=_detection_timeout(mesh.get("protocolDetectionTimeout")),
         status_port=pod["status_port"],
     )
-    return json.dumps(bootstrap(sidecar), separators=(",", ":"), ensure_ascii=False)
+    message = bootstrap(sidecar)
+    del message["node"]
+    return _json(message).removeprefix("{")
 
 
+@lru_cache(maxsize=128)
 def seconds(duration: str) -> int:
     """A duration as Go writes it ("5s", "1m30s", "500ms") in whole seconds, rounded up. Raises ValueError."""
     return math.ceil(_seconds(duration))
