@@ -51,6 +51,7 @@ class Worker:
         self._directory = Path(config.directory)
         self._socket = socket.socket(fileno=config.socket_fd)
         self._seen: dict[str, bytes] = {}
+        self._told = asyncio.Event()
         self._reviewer = Reviewer(self._settings(), self._cluster())
         app = create_app(InjectEndpoint(self._reviewer, ReviewMetrics()), self._ready)
         self._uvicorn = uvicorn.Config(
@@ -73,12 +74,24 @@ class Worker:
     async def serve(self) -> None:
         """Answer until told to stop."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._told.set)
         loop.add_reader(sys.stdin, self._supervisor_gone)
         # what has been loaded stays: the collector need not look at it again and again
         gc.collect()
         gc.freeze()
+        reloading = asyncio.create_task(self._reload_when_told())
         await self._server.serve(sockets=[self._socket])
+        reloading.cancel()
+
+    async def _reload_when_told(self) -> None:
+        while await self._told.wait():
+            self._told.clear()
+            # templates take their time to compile; requests are answered with the former settings meanwhile
+            try:
+                await asyncio.to_thread(self._reload)
+            except Exception:
+                # the supervisor has taken it, so this is an error of ours; what was in force stays
+                log.exception("an update could not be put in force")
 
     def _reload(self) -> None:
         """Take over what the supervisor has put into the directory since the last time; it has checked it."""
@@ -107,7 +120,11 @@ class Worker:
         return content
 
     def _settings(self) -> Settings:
-        return Settings.load(self._read(VALUES), self._read(MESH), self._read(CONFIG), revision=self._config.revision)
+        files = self._read(VALUES), self._read(MESH), self._read(CONFIG)
+        settings = Settings.load(*files, revision=self._config.revision)
+        for name in settings.templates.names:
+            _ = settings.templates[name]  # compiled now, lest the first pod that asks for it waits
+        return settings
 
     def _cluster(self) -> Cluster:
         namespaces, nodes = self._read(NAMESPACES), self._read(NODES)
