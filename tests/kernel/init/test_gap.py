@@ -79,7 +79,7 @@ def test_no_connection_passes_by(neighbours: tuple[Namespace, Namespace], varian
         started(client, CLIENT, "10.244.0.5") as inbound,
         started(pod, CLIENT, "192.0.2.80") as outbound,
     ):
-        for _ in range(4):
+        for _ in range(3):
             pod.must(*second, *force)
             pod.must(*FIRST, *force)
         for way in (inbound, outbound):
