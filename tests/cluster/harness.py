@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -168,6 +169,8 @@ def running_cluster() -> Iterator[Cluster]:
 
 
 def _run(*arguments: str) -> str:
-    done = subprocess.run([CLUSTER, *arguments], capture_output=True, text=True, check=False)
+    # a fresh machine's Go is installed with this Python
+    environ = os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run([CLUSTER, *arguments], capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 0, f"cluster {' '.join(arguments)}: {done.stderr[-4000:]}"
     return done.stdout
