@@ -32,7 +32,7 @@ class ContainerPatch:
     by_container: Mapping[str, Any]
 
     def apply(self, template: str, overlay: dict[str, Any]) -> dict[str, Any]:
-        """The template's overlay with its containers patched. Raises InjectionError where an operation does not apply."""
+        """The template's overlay, its containers patched. Raises InjectionError where an operation does not apply."""
         if self.templates and template not in self.templates:
             return overlay
         spec = dict(overlay.get("spec") or {})

@@ -109,7 +109,7 @@ class Context:
         settings = self._settings
         if not probes.wanted(self.annotations, default=settings.rewrite_probes):
             return {}
-        return probes.collect(self._pod) | self._earlier_probers
+        return probes.collect(self._pod, self._earlier_probers)
 
     def _namespace_annotation(self, name: str) -> str:
         value = ((self._namespace or {}).get("annotations") or {}).get(name)

@@ -151,7 +151,7 @@ def _with_probes(settings: Settings, pod: Pod, earlier: probes.Probers) -> Pod:
     sidecar = podtree.find_in_pod(pod, PROXY)
     if sidecar is None or not probes.wanted(podtree.annotations_of(pod), default=settings.rewrite_probes):
         return pod
-    found = probes.collect(pod) | earlier
+    found = probes.collect(pod, earlier)
     if found:
         text = probes.to_json(found)
         pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, {probes.VARIABLE: text}))

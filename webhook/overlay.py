@@ -21,6 +21,7 @@ from webhook.shape import check_containers
 
 AUTO_IMAGE = "auto"
 
+_HANDLED = frozenset({"readinessProbe", "livenessProbe", "startupProbe", "lifecycle"})
 _OURS = frozenset({PROXY, INIT, VALIDATION, CORE_DUMP})
 
 # Fields of a container whose zero is as good as nothing in the Kubernetes API (no pointer in its Go types).
@@ -159,6 +160,8 @@ def _reapplied(merged: Pod, pod: Pod, added: Pod, status: Status | None) -> Pod:
                 if own is not None and not (status is not None and status.has(name)):
                     overrides[field].append(_said(own))
             if own is not None:
+                if status is not None and name != PROXY:
+                    merged = _without_rewritten(merged, field, own)
                 merged = merge(merged, {"spec": {field: [_without_auto(_said(own))]}})
     if any(len(overrides[field]) > len(remembered.get(field) or ()) for field in podtree.LISTS):
         text = jsonio.dumps(
@@ -166,6 +169,18 @@ def _reapplied(merged: Pod, pod: Pod, added: Pod, status: Status | None) -> Pod:
         )
         merged = podtree.with_metadata(merged, "annotations", {**podtree.annotations_of(merged), names.OVERRIDES: text})
     return merged
+
+
+def _without_rewritten(merged: Pod, field: str, own: Container) -> Pod:
+    """The pod whose container has no probe and no hook that the author's own has.
+
+    The earlier injection may have rewritten them, and a probe that is of two kinds is none.
+    """
+    container = podtree.find(podtree.containers_of(merged, field), own.get("name") or "")
+    if container is None:
+        return merged
+    rest = {key: value for key, value in container.items() if key not in own or key not in _HANDLED}
+    return merged if len(rest) == len(container) else podtree.with_container(merged, container, rest)
 
 
 def _all_containers(pod: Pod) -> list[Container]:
@@ -255,6 +270,11 @@ def _overrides(pod: Pod) -> dict[str, list[Container]]:
 
 
 def _with_overrides(pod: Pod, overrides: Mapping[str, list[Container]]) -> Pod:
+    """The pod with the author's own containers back in it: a native sidecar among the containers, where he wrote it."""
+    native = podtree.find(overrides.get("initContainers") or (), PROXY)
+    if native is not None:
+        inits = [container for container in overrides["initContainers"] if container is not native]
+        overrides = {"containers": [*overrides["containers"], native], "initContainers": inits}
     for field, remembered in overrides.items():
         there = podtree.containers_of(pod, field)
         missing = [container for container in remembered if podtree.find(there, container.get("name") or "") is None]

@@ -25,7 +25,7 @@ def _values(before: Any, after: Any, path: str) -> Iterator[Operation]:
         yield from _objects(before, after, path)
     elif isinstance(before, list) and isinstance(after, list):
         yield from _lists(before, after, path)
-    elif type(before) is not type(after) or before != after:
+    elif not _equal(before, after):
         yield {"op": "replace", "path": path, "value": after}
 
 
@@ -46,7 +46,7 @@ def _lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operation
     """
     entries = (*before, *after)
     if not all(isinstance(entry, dict) for entry in entries):
-        if before != after:
+        if not _equal(before, after):
             yield {"op": "replace", "path": path, "value": after}
         return
     named = any("name" in entry for entry in entries)
@@ -106,6 +106,17 @@ def _rising(candidates: list[tuple[int, int]]) -> list[tuple[int, int]]:
         result.append(pair_or_none)
         pair_or_none = previous[pair_or_none]
     return result[::-1]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON: there true is not 1."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    return bool(one == other)
 
 
 def _escaped(key: object) -> str:

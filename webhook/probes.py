@@ -33,8 +33,11 @@ def wanted(annotations: Mapping[str, str], *, default: bool) -> bool:
     return default if asked is None else asked
 
 
-def collect(pod: Pod) -> Probers:
-    """What the proxy is to ask for each probe and hook, by path, in the order of paths."""
+def collect(pod: Pod, earlier: Probers) -> Probers:
+    """What the proxy is to ask for each probe and hook, by path, in the order of paths.
+
+    `earlier` is what an earlier injection found: the probes that it rewrote no longer say it.
+    """
     found: Probers = {}
     for container in _apps(pod):
         for handler, path in _handlers(container):
@@ -42,13 +45,15 @@ def collect(pod: Pod) -> Probers:
                 continue
             if (prober := _prober(container, handler)) is not None:
                 found[path] = prober
-    return dict(sorted(found.items()))
+    return dict(sorted({**found, **earlier}.items()))
 
 
 def parse(text: str | None) -> Probers:
     """The probers in an environment variable; empty where there are none that can be read."""
+    if not text:
+        return {}
     try:
-        value = jsonio.loads(text or "{}")
+        value = jsonio.loads(text)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
@@ -147,4 +152,4 @@ def _redirected(handler: dict[str, Any], path: str, target: int) -> dict[str, An
 
 def to_json(probers: Probers) -> str:
     """The probers as the proxy's agent reads them."""
-    return jsonio.dumps(dict(sorted(probers.items())))
+    return jsonio.dumps(probers)

@@ -71,6 +71,8 @@ class Settings:
         """
         given = _mapping(values, "values")
         profile, merged = profile_of(given, defaults=values is None)
+        if not isinstance(hub := _path(merged, "global.hub"), str):
+            raise SettingsError(f"values: global.hub: {hub!r} is not the registry of the images (docker.io/istio)")
         mesh_config = {**MESH_DEFAULTS, **_mapping(mesh, "mesh configuration")}
         injection = {**_injection_defaults(merged), **_mapping(config, "injection configuration")}
         default_proxy = proxyconfig.checked(mesh_config.get("defaultConfig"), "mesh configuration: defaultConfig")

@@ -1,7 +1,7 @@
-"""A case a feature: golden/*.yaml has settings and a pod, and under `show` the parts of the result that the feature is about.
+"""A case a feature: golden/*.yaml has settings and a pod, and under `show` the parts of the result that it is about.
 
-`UPDATE_GOLDEN=1 pytest tests/unit/webhook/test_golden.py` writes `show` anew. Every case is also run for what must hold of
-any injection: the patch makes the injected pod, nothing is changed in place, and injecting again changes nothing.
+`UPDATE_GOLDEN=1 pytest tests/unit/webhook/test_golden.py` writes `show` anew. Every case is also run for what must hold
+of any injection: the patch makes the injected pod, nothing is changed in place, and injecting again changes nothing.
 """
 
 from __future__ import annotations
