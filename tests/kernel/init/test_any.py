@@ -4,7 +4,8 @@ from hypothesis import HealthCheck, given, settings
 
 from init.config import Config
 from init.kinds import ALL
-from tests.kernel.init.namespace import VARIANTS, namespace
+from tests.kernel.init.namespace import namespace
+from tests.kernel.init.test_backends import everything
 from tests.unit.init.test_config import CONFIGS
 
 
@@ -15,16 +16,14 @@ def with_ids_alone(config: Config) -> Config:
     return config.replace(**ids, reconcile=False)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(CONFIGS.map(with_ids_alone))
-def test_any_configuration(config: Config) -> None:
-    for variant in VARIANTS:
-        force = f"--force-iptables-binary={variant}"
-        with namespace("10.244.0.5/24", "2001:db8:1::5/64") as pod:
-            before = pod.state()
-            pod.must(force, *config.to_argv())
-            there = pod.state()
-            assert "all is there already" in pod.must(force, *config.to_argv())
-            assert pod.state() == there
-            pod.must(force, *config.to_argv(), "--cleanup-only")
-            assert pod.state() == before
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(config=CONFIGS.map(with_ids_alone))
+def test_any_configuration(backend: str, config: Config) -> None:
+    with namespace("10.244.0.5/24", "2001:db8:1::5/64") as pod:
+        before = everything(pod)
+        pod.must(backend, *config.to_argv())
+        there = everything(pod)
+        assert "all is there already" in pod.must(backend, *config.to_argv())
+        assert everything(pod) == there
+        pod.must(backend, *config.to_argv(), "--cleanup-only")
+        assert everything(pod) == before
