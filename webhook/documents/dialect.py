@@ -174,8 +174,10 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     raise DocumentError(node.start_mark.line, f"the tag {node.tag} is unknown to Kubernetes")
 
 
-# What is safe without quotes: begins with no sign of YAML's, holds no ": " nor " #", and is no number.
-_PLAIN: Final = re.compile(r"(?:--?(?=[A-Za-z]))?[A-Za-z/$_(][A-Za-z0-9_./:=,@$()+%~-]*(?<!:)", re.ASCII)
+# What is safe without quotes: quantities, and what begins with no sign of YAML's, holds no ": " nor " #", is no number.
+_PLAIN: Final = re.compile(
+    r"[1-9][0-9]*(?:m|s|[KMGT]i|[kMGT])|(?:--?(?=[A-Za-z]))?[A-Za-z/$_(][A-Za-z0-9_./:=,@$()+%~-]*(?<!:)", re.ASCII
+)
 _RESERVED: Final = frozenset({*_BOOLEANS, "null"})
 
 
@@ -214,6 +216,21 @@ def block(value: Any, column: int, offset: int) -> Iterator[str]:
             yield from others
         else:
             yield from _scalar_lines(f"{pad}-", item, column + 2)
+
+
+def flow(value: Any) -> str:
+    """A value in flow style, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_in_flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    return _in_flow(value)
+
+
+def _in_flow(value: object) -> str:
+    """A scalar in a flow collection, where a comma needs quotes too."""
+    text = scalar(value)
+    return f'"{text}"' if text == value and "," in text else text
 
 
 def entry(key: str, value: Any, column: int, offset: int) -> Iterator[str]:

@@ -17,6 +17,8 @@ import yaml
 
 from webhook.documents import dialect
 
+# A collection in flow style that has become longer is written in block style.
+_FLOW_LENGTH = 60
 _ALIAS = re.compile(r":?\s*\*[^\s,\[\]{}]+")
 
 
@@ -131,7 +133,8 @@ class _Editor:
             except _WholeError:
                 pass
         end = self._end(value, start)
-        text = "\n".join(dialect.after(":", after, column, self._offset))
+        flow = self._flow(value, start, before, after)
+        text = f": {flow}" if flow else "\n".join(dialect.after(":", after, column, self._offset))
         return [Edit(start, end, text + "\n" * self._text.endswith("\n", start, end))]
 
     def _sequence(self, node: yaml.SequenceNode, before: list[Any], after: list[Any]) -> list[Edit]:
@@ -161,7 +164,18 @@ class _Editor:
             except _WholeError:
                 pass
         above = self._text[start : self._line_start(dash, column)]
+        if flow := self._flow(node, dash, before, after):
+            return f"{above}{' ' * column}- {flow}\n"
         return above + self._lines(dialect.block([after], column, self._offset))
+
+    def _flow(self, node: yaml.Node, begin: int, before: Any, after: Any) -> str:
+        """What was on one line in flow style, and small, written so again, its keys in their order; else nothing."""
+        if not isinstance(node, yaml.CollectionNode) or not node.flow_style or node.start_mark.index < begin:
+            return ""
+        if isinstance(before, dict) and isinstance(after, dict):
+            after = {key: after[key] for key in (*before, *after) if key in after}
+        text = dialect.flow(after) if after and isinstance(after, (dict, list)) else ""
+        return text if len(text) <= _FLOW_LENGTH and "\n" not in self._text[begin : node.end_mark.index] else ""
 
     def _lines(self, lines: Iterable[str]) -> str:
         return "".join(f"{line}\n" for line in lines)

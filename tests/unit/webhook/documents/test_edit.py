@@ -112,6 +112,19 @@ def test_removing_what_was_added_gives_the_text_back() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "after", "rewritten"),
+    [
+        ("a: {b: 1, c: x}  # why\n", {"a": {"c": "x", "b": 2}}, "a: {b: 2, c: x}  # why\n"),
+        ("a:\n- {name: b}\n- 2\n", {"a": [{"name": "b", "c": "x,y"}, 2]}, 'a:\n- {name: b, c: "x,y"}\n- 2\n'),
+        ("a: [1]\n", {"a": [1, "long" * 20]}, f"a:\n- 1\n- {'long' * 20}\n"),
+        ("a: {b: 1,\n  c: 2}\n", {"a": {"b": 1}}, "a:\n  b: 1\n"),
+    ],
+)
+def test_flow_style_stays_while_it_is_short(text: str, after: Any, rewritten: str) -> None:
+    assert edit.rewrite(text, value(text), after) == (rewritten, True)
+
+
+@pytest.mark.parametrize(
     ("text", "after"),
     [
         ("a:\n", {"a": {"b": 1}}),
