@@ -7,6 +7,7 @@ prometheus-io-port.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from webhook import annotations as names
 from webhook import jsonio, podtree
@@ -72,7 +73,12 @@ def _scraped(annotations: Mapping[str, str]) -> bool:
 def _ours(annotations: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """The annotations that Prometheus reads: name, what it is for, value."""
     for name, value in annotations.items():
-        if name.startswith("prometheus"):
-            label = "".join(character if character.isascii() and character.isalnum() else "_" for character in name)
-            if (field := _FIELDS.get(label)) is not None:
-                yield name, field, value
+        if name.startswith("prometheus") and (field := _field(name)) is not None:
+            yield name, field, value
+
+
+@lru_cache(maxsize=1024)
+def _field(annotation: str) -> str | None:
+    """What Prometheus reads an annotation for; None where it does not."""
+    label = "".join(character if character.isascii() and character.isalnum() else "_" for character in annotation)
+    return _FIELDS.get(label)
