@@ -39,7 +39,7 @@ def rendered(source: str, *, pod: dict[str, Any] | None = None, **constants: Any
         ("a: [{$if: native, $value: x}, y, '${None}']", {}, {"a": ["y"]}),
         ("a: [{$for: i in items, name: '${i}'}]", {"items": ["p", "q"]}, {"a": [{"name": "p"}, {"name": "q"}]}),
         ("a: [{$for: i in items, $if: i != 'p', $value: '${i}'}]", {"items": ["p", "q"]}, {"a": ["q"]}),
-        ("a: [{$for: 'k, v in labels.items()', k: '${k}', v: '${v}'}]", {"labels": {"x": "1"}}, {"a": [{"k": "x", "v": "1"}]}),
+        ("a: [{$for: 'k, v in labels.items()', k: '${k}=${v}'}]", {"labels": {"x": "1"}}, {"a": [{"k": "x=1"}]}),
         ("a: [{$for: i in values.list, n: '${i}', native: '${native}'}]", {}, {"a": [{"n": 1, "native": False}]}),
         ("a: {$merge: labels, b: 1}", {"labels": {"c": "2"}}, {"a": {"c": "2", "b": 1}}),
         ("$define: {env: [1, 2]}\na: [0, {$use: env}, 3]", {}, {"a": [0, 1, 2, 3]}),
