@@ -23,6 +23,7 @@ def main() -> int:
     figures: dict[str, report.Figure] = report.machine()
     console.print(report.describe(figures), highlight=False, style="bold")
     console.print()
+    tables: list[report.Table] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         for section in _sections(options, Path(name)):
             try:
@@ -31,12 +32,16 @@ def main() -> int:
                 console.print(f"bench: {error}", style="red", markup=False)
                 return 1
             figures |= found.figures
+            tables += found.tables
             for table in found.tables:
                 report.show(console, table)
-    report.show(console, report.targets(figures))
+    tables.append(report.targets(figures))
+    report.show(console, tables[-1])
     report.write(options.json, figures)
     if "size" in options.sections:
         options.plot.write_text(plot.growth(figures))
+    if options.markdown:
+        options.markdown.write_text("\n".join([f"{report.describe(figures)}\n", *map(report.markdown, tables)]))
     return 0
 
 
@@ -54,6 +59,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--plot", type=Path, default=Path("bench.svg"), help="where the plot goes (default %(default)s)"
     )
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file too, as they stand in the docs")
     options = parser.parse_args()
     options.sections = options.sections or list(SECTIONS[:-1])
     if unknown := set(options.sections) - set(SECTIONS):

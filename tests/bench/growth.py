@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 
 from tests.bench import pods
-from tests.bench.pipeline import microseconds
+from tests.bench.pipeline import freeze, microseconds
 from tests.bench.report import Section, Table
 from tests.bench.webhook import measure, servers
 from webhook.server import Cluster, Reviewer
@@ -20,6 +20,7 @@ def run(folder: Path, rounds: int, seconds: int) -> Section:
     section = Section()
     rows = []
     reviewer = Reviewer(Settings.load(), Cluster())
+    freeze()
     bodies = {f"env{count}": pods.with_variables(count) for count in VARIABLES}
     with servers(folder, bodies) as (webhook, bare, files):
         for count, name in zip(VARIABLES, bodies, strict=True):

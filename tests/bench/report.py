@@ -89,6 +89,18 @@ def show(console: Console, table: Table) -> None:
     console.print()
 
 
+def markdown(table: Table) -> str:
+    """The table as it stands in the documentation."""
+    lines = [
+        f"**{table.title}**",
+        "",
+        f"| {' | '.join(table.columns)} |",
+        f"|---|{'---:|' * (len(table.columns) - 1)}",
+        *(f"| {' | '.join(row)} |" for row in table.rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def targets(figures: Mapping[str, Figure]) -> Table:
     """The targets that these figures speak of, and whether they are met."""
     rows = []
