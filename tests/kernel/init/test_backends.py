@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from tests.kernel.init.namespace import EVERYTHING, PLAIN, PYINIT, Namespace
+from tests.kernel.init.test_killed import killed, kills
 from tests.kernel.init.world import Packet, World
 
 FOREIGN = """
@@ -90,6 +91,20 @@ def test_from_the_node_into_a_pods_namespace(inhabited: Namespace, pod: Namespac
     assert done.returncode == 0, done.stderr
     assert everything(pod) == node_before
     assert "all is there already" in inhabited.must(*EVERYTHING, backend)
+
+
+@pytest.mark.parametrize("first", [[], PLAIN], ids=["apply", "reconcile"])
+def test_killed_at_each_step_native_tables_are_as_before(dual: Namespace, first: list[str]) -> None:
+    flags = ["--native-nftables", "--reconcile", "--prune"]
+    if first:
+        dual.must(*first, *flags)
+    before = everything(dual)
+    for when, which in kills():
+        status = killed(dual, when, which, "guarded", *EVERYTHING, *flags)
+        if status != -9:
+            break
+        assert everything(dual) == before, f"killed {when} change {which}"
+    assert which == status + 1 > 5
 
 
 def test_python_iptables_needs_no_iptables_program(dual: Namespace) -> None:
