@@ -131,9 +131,9 @@ class _Validator:
         if not probes:
             return None
         try:
-            wire = self.stack.enter_context(Wire())
+            wire = self.stack.enter_context(Wire({probe.destination.family for probe in probes}))
         except OSError as e:
-            reason = f"{e.strerror}: a wire from outside needs the capabilities NET_ADMIN and NET_RAW"
+            reason = f"{e.strerror}: a wire from outside needs NET_ADMIN, NET_RAW and the module veth"
             self.skipped |= {probe: Outcome(probe, SKIPPED, reason) for probe in probes}
             return None
         self.selector.register(wire.frames, EVENT_READ, wire.answer)

@@ -13,6 +13,7 @@ from init.network import Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
 INNER, OUTER = "pyinit-probe0", "pyinit-probe1"
@@ -34,7 +35,10 @@ _SYN, _ACK = 0x02, 0x10
 
 
 class Wire:
-    """Opened with `with`. Raises OSError: without NET_ADMIN and NET_RAW there is no wire."""
+    """Opened with `with`, for these IP families. Raises OSError: without NET_ADMIN and NET_RAW there is no wire."""
+
+    def __init__(self, families: "Iterable[int]") -> None:
+        self.families = families
 
     def __enter__(self) -> "Self":
         self.frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -42,7 +46,7 @@ class Wire:
             _delete_pair()  # of a run that was killed
             _add_pair()
             index = socket.if_nametoindex(INNER)
-            for family in (4, 6):
+            for family in self.families:
                 _add_address(index, _INNER[family], _PREFIX[family])
                 _add_neighbour(index, HOST[family])
             self.frames.bind((OUTER, _ETH_P_ALL))

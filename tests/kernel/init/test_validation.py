@@ -64,6 +64,11 @@ def test_the_wire_from_outside_is_gone_afterwards(routed: Namespace) -> None:
     assert routed.run("ip", "-brief", "link").stdout == before
 
 
+def test_where_ipv6_is_off(pod: Namespace) -> None:
+    pod.run("sh", "-c", "for all in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >$all; done")
+    assert "passed   outside  inbound " in pod.must(*PLAIN, "--run-validation")
+
+
 def test_again_in_the_same_pod(routed: Namespace) -> None:
     for mode in ("REDIRECT", "TPROXY"):
         routed.must(*FULL, "-m", mode, "--run-validation", "--reconcile", "--prune")
@@ -75,7 +80,7 @@ def test_as_the_proxys_user_without_privilege(routed: Namespace) -> None:
     drop = ["setpriv", "--reuid=1337", "--regid=1337", "--clear-groups", "--bounding-set=-all"]
     done = routed.run(*drop, *PYINIT, *PLAIN, "--skip-rule-apply", "--run-validation")
     assert "passed   proxy    inbound, from the proxy" in done.stderr
-    assert "a wire from outside needs the capabilities NET_ADMIN and NET_RAW" in done.stderr
+    assert "a wire from outside needs NET_ADMIN, NET_RAW and the module veth" in done.stderr
     assert "this is uid 1337, and uid 1000 needs the capabilities SETUID and SETGID" in done.stderr
 
 
