@@ -35,8 +35,9 @@ def main() -> int:
             tables += found.tables
             for table in found.tables:
                 report.show(console, table)
-    tables.append(report.targets(figures))
-    report.show(console, tables[-1])
+    if (targets := report.targets(figures)).rows:
+        tables.append(targets)
+        report.show(console, targets)
     report.write(options.json, figures)
     if "size" in options.sections:
         options.plot.write_text(plot.growth(figures))
