@@ -19,9 +19,16 @@ from __future__ import annotations
 
 
 class PyinjectError(Exception):
-    """The root: one message for a person, which names the setting or field, its value, and what is allowed."""
+    """The root: one message for a person, which names the setting or field, its value, and what is allowed.
+
+    It is one line, whatever is in the names and values of users that it quotes.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        one_line = message if message.isprintable() else "".join(map(_printable, message))
+        super().__init__(one_line)
 
 
 class UsageError(PyinjectError):
@@ -108,6 +115,10 @@ class KubernetesError(PyinjectError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def _shortened(value: object) -> str:

@@ -28,8 +28,8 @@ _ANNOTATIONS: Final = KNOWN | {
         "ambient.": "bypass-inbound-capture dns-capture redirection",
         "readiness.status.sidecar.": "applicationPorts failureThreshold initialDelaySeconds periodSeconds",
         "sidecar.": "agentLogLevel bootstrapOverride capNetBindService componentLogLevel discoveryAddress"
-        " enableCoreDump extraStatTags logLevel proxyCPU proxyCPULimit proxyImage proxyMemory proxyMemoryLimit statsCompression"
-        " statsEvictionInterval statsHistogramBuckets statsInclusionPrefixes statsInclusionRegexps"
+        " enableCoreDump extraStatTags logLevel proxyCPU proxyCPULimit proxyImage proxyMemory proxyMemoryLimit"
+        " statsCompression statsEvictionInterval statsHistogramBuckets statsInclusionPrefixes statsInclusionRegexps"
         " statsInclusionSuffixes userVolume userVolumeMount",
         "traffic.sidecar.": "excludeInboundPorts excludeInterfaces excludeOutboundIPRanges excludeOutboundPorts"
         " includeInboundPorts includeOutboundIPRanges includeOutboundPorts kubevirtInterfaces",

@@ -13,7 +13,7 @@ from webhook.documents import edit, files
 from webhook.errors import PyinjectError
 from webhook.offline import Injector, inject_document, uninject_document
 from webhook.podtree import LISTS
-from webhook.uninject import is_injected
+from webhook.uninject import HANDLERS, is_injected
 
 # Small values in the shape of Istio's, for the templates of Istio's profile; None is the profile standalone.
 ISTIO_VALUES = {
@@ -91,7 +91,7 @@ def _check(document: files.Document, injector: Injector) -> bool:
     for pod, (_, result) in zip(pods, outcome.results, strict=True):
         assert jsonpatch.apply_patch(pod, json.loads(json.dumps(result.patch))) == result.pod
     if not any(map(is_injected, pods)):
-        if not any(map(_has_twins, pods)):
+        if all(map(_is_admissible, pods)):
             assert edit.same(inject_document(again, injector).value, outcome.value), "injecting again changes something"
         if outcome.exact:
             back = uninject_document(again).value
@@ -99,10 +99,19 @@ def _check(document: files.Document, injector: Injector) -> bool:
     return True
 
 
-def _has_twins(pod: Any) -> bool:
-    """Whether two containers have one name, which no API server admits."""
-    names = [container.get("name") for field in LISTS for container in pod["spec"].get(field) or ()]
-    return len(names) != len(set(names))
+def _is_admissible(pod: Any) -> bool:
+    """Whether an API server would look at it twice: containers' names differ, and probes have ports."""
+    containers = [container for field in LISTS for container in pod["spec"].get(field) or ()]
+    handlers = [
+        handler
+        for container in containers
+        for holder in (container, container.get("lifecycle") or {})
+        for handler in holder.values()
+        if isinstance(handler, dict)
+    ]
+    ways = [handler[way] for handler in handlers for way in HANDLERS if isinstance(handler.get(way), dict)]
+    names = {container.get("name") for container in containers}
+    return len(names) == len(containers) and all(way.get("port") for way in ways)
 
 
 def check_pod(pod: Any) -> bool:
