@@ -82,9 +82,7 @@ class Context:
 
     @cached_property
     def image(self) -> str:
-        """The proxy's image: hub/image:tag, with the image type that annotation, proxy configuration or variant
-        want.
-        """
+        """The proxy's image, hub/image:tag; annotation, proxy configuration or variant give the tag's image type."""
         settings = self._settings.values.get("global") or {}
         name = (settings.get("proxy") or {}).get("image") or "proxyv2"
         image = self.proxy.get("image")

@@ -79,9 +79,7 @@ class AnnotationError(InjectionError):
 
 
 class PodError(InjectionError):
-    """A field of the pod is not of the type that the Kubernetes API gives it; `path` is written as kubectl explain
-    does.
-    """
+    """A field of the pod has another type than the Kubernetes API gives it; `path` is as kubectl explain writes it."""
 
     def __init__(self, path: str, value: object, expected: str) -> None:
         super().__init__(f"{path}: {_shortened(value)} is not {expected}")

@@ -133,9 +133,7 @@ def _proxy_config(settings: Settings, annotations: Mapping[str, str]) -> ProxyCo
 
 
 def _cluster_environment(settings: Settings, request: Request, labels: Mapping[str, str]) -> dict[str, str]:
-    """Which cluster and network the proxy is told that it is in: the settings', over that the URL's and the pod's
-    label.
-    """
+    """Variables for the proxy's cluster and network: the settings', over them the URL's, over that the pod's label."""
     found = dict(request.proxy_env)
     cluster = found.get(CLUSTER_VARIABLE) or settings.cluster
     network = labels.get(names.NETWORK_LABEL, found.get(NETWORK_VARIABLE) or settings.network)
@@ -149,10 +147,12 @@ def _cluster_environment(settings: Settings, request: Request, labels: Mapping[s
 def _with_probes(settings: Settings, pod: Pod, earlier: probes.Probers) -> Pod:
     """The pod with its probes answered by the proxy, where there is one and they are to be rewritten."""
     sidecar = podtree.find_in_pod(pod, PROXY)
-    if sidecar is None or not probes.wanted(podtree.annotations_of(pod), default=settings.rewrite_probes):
+    if sidecar is None:
         return pod
-    found = probes.collect(pod, earlier)
+    wanted = probes.wanted(podtree.annotations_of(pod), default=settings.rewrite_probes)
+    # what an earlier injection rewrote stays so, and the proxy has to know it, also when no more is to be rewritten
+    found = probes.collect(pod, earlier) if wanted else earlier
     if found:
         text = probes.to_json(found)
         pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, {probes.VARIABLE: text}))
-    return probes.rewrite(pod, settings.status_port)
+    return probes.rewrite(pod, settings.status_port) if wanted else pod

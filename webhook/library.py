@@ -59,9 +59,7 @@ class Templates:
         return frozenset({*self._files, *self._compiled})
 
     def _add(self, name: str, source: object) -> None:
-        """Take a user's template. Istio's ConfigMap holds Istio's own, in Go's language: for those there are ours
-        here.
-        """
+        """Take a user's template. Istio's ConfigMap also holds Istio's own, in Go's language: ours stand for those."""
         if not isinstance(source, str):
             raise SettingsError(
                 f"injection configuration: templates: {name} is not a text; write `{name}: |` before it"

@@ -19,9 +19,7 @@ from webhook.errors import PodError
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What of an object's fields are lists merged by a key, with the schema of their entries, or objects with such
-    lists.
-    """
+    """Which fields of an object are lists merged by a key (with their entries' schema), or objects with such lists."""
 
     lists: Mapping[str, tuple[str, Schema]] = field(default_factory=dict)
     objects: Mapping[str, Schema] = field(default_factory=dict)

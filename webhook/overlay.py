@@ -67,9 +67,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Overlaid:
-    """The pod with the templates laid over it, and the templates' own part: `added` is what all of them say
-    together.
-    """
+    """The pod with the templates laid over it, and `added`, what the templates say together."""
 
     pod: Pod
     added: dict[str, Any]
@@ -129,8 +127,10 @@ def _without_stale(merged: Pod, added: Pod, status: Status) -> Pod:
 
 
 def _moved(pod: Pod, added: Pod, context: Context) -> Pod:
-    """The author's own istio-proxy among the init containers, where the template has it there: it is always written
-    among the containers, whether or not it will be a native sidecar."""
+    """The pod with the author's own istio-proxy among the init containers, where the template has it there.
+
+    It is always written among the containers, whether or not it will be a native sidecar.
+    """
     own = podtree.find(podtree.containers_of(pod), PROXY)
     if not context.native or own is None or podtree.find(podtree.containers_of(added, "initContainers"), PROXY) is None:
         return pod
@@ -284,9 +284,7 @@ def _with_overrides(pod: Pod, overrides: Mapping[str, list[Container]]) -> Pod:
 
 
 def _said(container: Container) -> Container:
-    """The fields of a container that say something, as the API stores them: an empty list is no wish for an empty
-    list.
-    """
+    """The fields of a container that say something: as the API stores it, an empty list is no wish for one."""
     return {key: said for key, value in container.items() if (said := _meant(key, value)) is not None}
 
 

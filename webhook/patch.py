@@ -41,9 +41,7 @@ def _objects(before: dict[str, Any], after: dict[str, Any], path: str) -> Iterat
 
 
 def _lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operation]:
-    """Entries that stay are paired; the others of `before` are removed from the end, then those of `after` put in
-    place.
-    """
+    """Pair the entries that stay; remove the others of `before` from the end, then put those of `after` in place."""
     entries = (*before, *after)
     if not all(isinstance(entry, dict) for entry in entries):
         if not _equal(before, after):

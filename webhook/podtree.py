@@ -1,6 +1,4 @@
-"""Reading and rewriting a pod that is a plain dict: each writer gives back a new pod that shares all else with the
-old one.
-"""
+"""Reading and rewriting a pod that is a plain dict: what is written is a new pod, which shares all else with the old."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Istio's ProxyConfig (istio.io, mesh v1alpha1): the mesh's default with a pod's own over it, and its JSON for the
-proxy.
-"""
+"""Istio's ProxyConfig (istio.io, mesh v1alpha1): the mesh's default, a pod's own over it, and its JSON."""
 
 from __future__ import annotations
 
@@ -95,9 +93,7 @@ def parse(source: str) -> ProxyConfig:
 
 
 def checked(value: object, where: str) -> ProxyConfig:
-    """The configuration with its fields named as JSON names them. Raises SettingsError, whose message begins with
-    `where`.
-    """
+    """The configuration, its fields named as JSON names them. Raises SettingsError; its message begins with `where`."""
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -63,8 +63,7 @@ class Settings:
 
     @classmethod
     def load(cls, values: Source = None, mesh: Source = None, config: Source = None, *, revision: str = "") -> Self:
-        """Settings from Istio's values, mesh configuration and injection configuration; each YAML or JSON text, or
-        data.
+        """Settings from values, mesh configuration and injection configuration, each YAML or JSON text, or data.
 
         None stands for this project's defaults. Raises SettingsError, naming the setting, its value and what is
         allowed.
@@ -102,9 +101,7 @@ class Settings:
         )
 
     def for_files(self) -> Self:
-        """The settings for files that someone asks to be injected: no policy and no selector decides, only what pods
-        say.
-        """
+        """The settings for files that someone asks to be injected: only pods decide, no policy and no selector."""
         return replace(self, policy=Policy())
 
     @property

@@ -55,9 +55,7 @@ class ExpressionError(Exception):
 
 
 def split(source: str) -> list[str | ast.expr]:
-    """A YAML string in its parts: literal text, and the expressions between ${ and }. `$${` stands for a literal
-    `${`.
-    """
+    """A YAML string in its parts: literal text, where `$${` stands for `${`, and the expressions between ${ and }."""
     parts: list[str | ast.expr] = []
     literal, position = "", 0
     while (start := source.find("${", position)) >= 0:

@@ -1,6 +1,4 @@
-"""The functions that expressions can call. They are pure; those OF_THE_POD are given the pod's context as first
-argument.
-"""
+"""The functions that expressions can call, all pure; those OF_THE_POD get the pod's context as first argument."""
 
 from __future__ import annotations
 
