@@ -148,12 +148,12 @@ def _applied(value: Any, operations: remark.Operations) -> Any:
 
 def namespaces(files: Iterable[File]) -> dict[str, Mapping[str, Any]]:
     """Metadata of the Namespace objects in files, by name."""
-    found = {}
+    found: dict[str, Mapping[str, Any]] = {}
     for file in files:
         for document in file.documents:
             for value, _ in pods.objects(document.value):
-                if value.get("kind") == "Namespace" and value.get("apiVersion") == "v1":
-                    about = metadata(value)
+                about = value.get("metadata")
+                if value.get("kind") == "Namespace" and isinstance(about, dict):
                     found[_text(about.get("name"))] = about
     return found
 

@@ -165,6 +165,7 @@ def _json_documents(text: str, name: str) -> list[Document] | None:
         line = text.count("\n", 0, start) + 1
         try:
             value, end = decoder.raw_decode(text, begin)
+            _check_depth(value)
             json.dumps(value, ensure_ascii=False).encode()
         except json.JSONDecodeError:
             return None
@@ -179,6 +180,14 @@ def _json_documents(text: str, name: str) -> list[Document] | None:
         documents.append(Document(name, line, text[start:end], value, json=True))
         start = end
     return documents
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    """Raise RecursionError where a value is nested deeper than YAML may be."""
+    if depth > dialect.MAX_DEPTH:
+        raise RecursionError
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(item, depth + 1)
 
 
 def joined(files: Sequence[bytes]) -> bytes:
