@@ -27,6 +27,7 @@ _FAMILY = {AF_INET: 4, AF_INET6: 6}
 _HEADER = "=IHHII"  # length, type, flags, sequence, port
 _LO = 1  # index of lo in every network namespace
 _RT_SCOPE_HOST, _RTN_LOCAL, _RTPROT_BOOT, _FR_ACT_TO_TBL = 254, 2, 3, 1
+_IFA_F_NODAD = 0x2
 _IFA_ADDRESS, _IFA_LOCAL, _FRA_TABLE, _FRA_FWMARK, _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 2, 15, 10, 1, 4, 15
 _NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME, _NFTA_TABLE_NAME = 1, 3, 1
 
@@ -119,7 +120,8 @@ def delete_empty_nft_table(family: int, table: str, chains: "Iterable[str]") -> 
 
 
 def _source(address: Network) -> bytes:
-    header = pack("=BBBBI", _AF[address.family], address.length, 0, _RT_SCOPE_HOST, _LO)
+    # Without the flag an IPv6 address cannot be sent from until the kernel has got round to finding it no duplicate.
+    header = pack("=BBBBI", _AF[address.family], address.length, _IFA_F_NODAD, _RT_SCOPE_HOST, _LO)
     return header + attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
 
 
