@@ -1,4 +1,4 @@
-"""Reading and rewriting a pod that is a plain dict: what is written is a new pod, which shares all else with the old."""
+"""Reading and rewriting a pod that is a plain dict: writing makes a new pod, which shares all else with the old."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def scalar(node: ScalarNode) -> str | int | float | bool | None:
 
 
 def entries(name: str, node: MappingNode) -> list[tuple[str, Node]]:
-    """A mapping's keys and values in order, merge keys (<<) resolved. Raises TemplateError for keys that are no text."""
+    """A mapping's keys and values, merge keys (<<) resolved. Raises TemplateError for a key that is no text."""
     SafeConstructor().flatten_mapping(node)
     found: dict[str, Node] = {}
     for key, value in node.value:
