@@ -6,7 +6,7 @@ Document ──pods.find──▶ pods ──uninject, remark──▶ the docum
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from webhook.inject import Request, Result, inject
 from webhook.patch import patch
 from webhook.profiles import ISTIO
 from webhook.settings import Settings
-from webhook.uninject import uninject
+from webhook.uninject import is_injected, uninject
 from webhook.workload import Workload
 
 
@@ -38,7 +38,12 @@ class Injector:
     @property
     def as_istioctl(self) -> bool:
         """Whether these are Istio's settings, with which the result is Istio's to the field."""
-        return bool(self.settings.values.get("profile", ISTIO) == ISTIO)
+        values = self.sources.values
+        return values is not None and values.get("profile", ISTIO) == ISTIO
+
+    def places(self, value: Any) -> Iterator[pods.Place]:
+        """The pods of a document's value, as these settings look at them."""
+        return (place.as_istioctl if self.as_istioctl else place for place in pods.find(value))
 
     def inject(self, place: pods.Place, pod: dict[str, Any]) -> Result:
         """Inject the pod of a place. Raises InjectionError."""
@@ -86,7 +91,7 @@ def inject_document(document: Document, injector: Injector) -> Outcome:
     """Inject every pod of a document. Raises InjectionError, which names file, line and object."""
     value, results = document.value, []
     others = tuple(pods.name_of(owner) for owner, path in pods.objects(value) if not any(pods.find_in(owner, path)))
-    for place in pods.find(document.value):
+    for place in injector.places(document.value):
         try:
             result = injector.inject(place, place.pod(value))
         except InjectionError as error:
@@ -125,7 +130,9 @@ def original(document: Document) -> Any:
 
 def _told(value: Any) -> Any:
     """A document's value with what its injected pods themselves say of how they were."""
-    for place in pods.find(value):
+    for found in pods.find(value):
+        by_istioctl = found.as_istioctl
+        place = by_istioctl if is_injected(by_istioctl.pod(value)) else found
         pod = place.pod(value)
         before = uninject(pod)
         if before is not pod:

@@ -52,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_files(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from webhook.causes import Causes
-    from webhook.documents import pods
     from webhook.errors import InjectionError
     from webhook.uninject import uninject
 
@@ -60,7 +59,7 @@ def _of_files(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     injector = options.load_injector(args, read)
     finder = Causes(injector.sources)
     for document in (document for file in read for document in file.documents):
-        for place in pods.find(document.value):
+        for place in injector.places(document.value):
             try:
                 request = injector.request(place, uninject(place.pod(document.value)))
                 yield {"object": str(place), "where": document.where, **explain(finder, request)}

@@ -8,7 +8,7 @@ with any number of templates as well. Objects in a List are looked at one by one
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Path = tuple[str | int, ...]
@@ -20,14 +20,20 @@ class Place:
 
     owner     the object with apiVersion, kind and metadata: the Deployment; the pod itself where nothing is around it
     path      of the pod template, or of the pod
-    metadata  of what has the pod's labels and annotations: as `path`, but for a CronJob, where istioctl takes those of
-              its jobTemplate
+    metadata  of what has the pod's labels and annotations: as `path`, unless istioctl's way is asked for
     """
 
     owner: Mapping[str, Any]
     owner_path: Path
     path: Path
     metadata: Path
+
+    @property
+    def as_istioctl(self) -> Place:
+        """The place as istioctl sees it: of a CronJob's pod it reads and writes the metadata of the jobTemplate."""
+        if self.owner.get("kind") == "CronJob" and self.path[-2:] == ("spec", "template"):
+            return replace(self, metadata=self.path[:-2])
+        return self
 
     def pod(self, document: Any) -> dict[str, Any]:
         """The pod of this place, as a value of its own: apiVersion, kind, metadata and spec."""
@@ -85,8 +91,7 @@ def find_in(owner: Mapping[str, Any], path: Path = ()) -> Iterator[Place]:
         yield Place(owner, path, path, path)
     elif not str(owner.get("kind", "")).endswith("Policy"):  # of Kyverno and others: patterns of pods, not pods
         for found in _templates(owner, path):
-            in_job = owner.get("kind") == "CronJob" and found[-2:] == ("spec", "template")
-            yield Place(owner, path, found, found[:-2] if in_job else found)
+            yield Place(owner, path, found, found)
 
 
 def _templates(value: Any, path: Path) -> Iterator[Path]:

@@ -65,6 +65,23 @@ def test_every_golden_case_comes_back(path: Path) -> None:
     assert edit.same(uninject_document(document(outcome.text)).value, before.value)
 
 
+def test_under_standalone_nothing_changes_beside_the_pod() -> None:
+    text = "kind: StatefulSet\nspec:\n  template:\n    spec:\n      containers:\n      - name: app\n"
+    outcome = inject_document(document(text), Injector(SOURCES, SETTINGS))
+    assert outcome.value.keys() == {"kind", "spec"}
+
+
+@pytest.mark.parametrize(("profile", "holder"), [("istio", "jobTemplate"), ("standalone", "template")])
+def test_a_cron_job_is_marked_where_its_pods_are_but_for_istioctl(profile: str, holder: str) -> None:
+    sources = Sources(values=VALUES) if profile == "istio" else SOURCES
+    before = document((HERE / "inputs" / "cronjob.yaml").read_text())
+    outcome = inject_document(before, Injector(sources, sources.settings().for_files()))
+    job = outcome.value["spec"]["jobTemplate"]
+    marked = {"jobTemplate": job, "template": job["spec"]["template"]}
+    assert [name for name, value in marked.items() if is_injected(value)] == [holder]
+    assert uninject_document(document(outcome.text)).text == before.text
+
+
 def test_what_is_not_injected_stays_as_it_is() -> None:
     before = document("kind: Pod\nspec: {containers: [{name: app}]}\n")
     outcome = uninject_document(before)
