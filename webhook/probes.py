@@ -107,7 +107,7 @@ def _prober(container: Container, handler: Mapping[str, Any]) -> dict[str, Any] 
             if port is None:
                 return None
             action = {**action, "port": port}
-        prober = {kind: action}
+        prober = {kind: {field: value for field, value in action.items() if value is not None}}
         return prober | {"timeoutSeconds": handler["timeoutSeconds"]} if handler.get("timeoutSeconds") else prober
     return None
 
