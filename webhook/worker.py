@@ -18,6 +18,7 @@ from pathlib import Path
 import orjson
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from webhook import logs
 from webhook.errors import NotReadyError
@@ -43,6 +44,20 @@ READY_SECONDS = 4.0
 log = logging.getLogger("pyinject")
 
 
+class _Connection(HttpToolsProtocol):
+    """A connection that leaves nothing behind when it breaks.
+
+    uvicorn cancels the keep-alive timer of those that are closed in good order alone: a broken one's would hold its
+    buffers, up to 400 KB, for KEEP_ALIVE_SECONDS more.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed, or with `exc` broken."""
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+        super().connection_lost(exc)
+
+
 class Worker:
     """The server of one process and the files it was made from."""
 
@@ -56,7 +71,7 @@ class Worker:
         app = create_app(InjectEndpoint(self._reviewer, ReviewMetrics()), self._ready)
         self._uvicorn = uvicorn.Config(
             app,
-            http="httptools",
+            http=_Connection,
             lifespan="off",
             log_config=None,
             access_log=False,
