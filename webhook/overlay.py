@@ -95,11 +95,34 @@ def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | No
         overlay = settings.templates[name].render(context)
         for patch in settings.patches:
             overlay = patch.apply(name, overlay)
+        overlay = _beside(overlay, added)
         added = merge(added, overlay)
         merged = merge(_moved(merged, added, context), overlay)
     if status is not None:
         merged = _without_stale(merged, added, status)
     return Overlaid(_reapplied(merged, pod, added, status), added)
+
+
+def _beside(overlay: Pod, added: Pod) -> Pod:
+    """The overlay with its containers in the lists in which earlier templates have them.
+
+    A user's own template names istio-proxy among the containers; that of the sidecar may have made it a native one. Left
+    there it would be a second container, one without an image.
+    """
+    if not added:
+        return overlay
+    for field, other in (podtree.LISTS, podtree.LISTS[::-1]):
+        here, there = _names_in(added, field), _names_in(added, other)
+        misplaced = [entry for entry in podtree.containers_of(overlay, field) if entry.get("name") in there - here]
+        if misplaced:
+            rest = [entry for entry in podtree.containers_of(overlay, field) if entry not in misplaced]
+            moved = [*podtree.containers_of(overlay, other), *misplaced]
+            overlay = podtree.with_spec(podtree.with_spec(overlay, field, rest), other, moved)
+    return overlay
+
+
+def _names_in(pod: Pod, field: str) -> frozenset[object]:
+    return frozenset(container.get("name") for container in podtree.containers_of(pod, field))
 
 
 def _without_probes(pod: Pod, status: Status) -> Pod:
@@ -118,7 +141,7 @@ def _without_stale(merged: Pod, added: Pod, status: Status) -> Pod:
     A proxy that was a native sidecar and no longer is would else be there twice.
     """
     for field, injected in zip(podtree.LISTS, (status.containers, status.init_containers), strict=True):
-        rendered = {container.get("name") for container in podtree.containers_of(added, field)}
+        rendered = _names_in(added, field)
         before = podtree.containers_of(merged, field)
         after = podtree.without(before, _OURS & {*injected} - rendered)
         if len(after) != len(before):
