@@ -137,7 +137,7 @@ def own_certificate(
 
 def namespaces(kubernetes: Kubernetes) -> Source:
     """Labels and annotations of all namespaces, as workers look them up: name → metadata."""
-    for found in kubernetes.follow("/api/v1/namespaces"):
+    for found in kubernetes.follow("Namespace"):
         metadata = {
             name: {key: item["metadata"][key] for key in ("name", "labels", "annotations") if key in item["metadata"]}
             for name, item in found.items()
@@ -148,7 +148,7 @@ def namespaces(kubernetes: Kubernetes) -> Source:
 def nodes(kubernetes: Kubernetes) -> Source:
     """Whether every node runs native sidecars, whenever that changes."""
     told = None
-    for found in kubernetes.follow("/api/v1/nodes"):
+    for found in kubernetes.follow("Node"):
         versions = [item["status"]["nodeInfo"]["kubeletVersion"] for item in found.values()]
         native = run_native_sidecars(versions)
         if native != told:

@@ -74,8 +74,8 @@ def _of_cluster(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     kubernetes = options.connect(args)
     injector = options.load_injector(args, kubernetes=kubernetes)
-    pod = kubernetes.get(f"/api/v1/namespaces/{args.namespace}/pods/{args.pod}")
-    namespace = kubernetes.get(f"/api/v1/namespaces/{args.namespace}")["metadata"]
+    pod = kubernetes.get("Pod", args.pod, args.namespace)
+    namespace = kubernetes.get("Namespace", args.namespace)["metadata"]
     request = Request(uninject(pod), args.namespace, namespace, injector.native_sidecars)
     told = explain(Causes(injector.sources), request)
     yield {"object": f"Pod/{args.pod} -n {args.namespace}", "injected": is_injected(pod), **told}

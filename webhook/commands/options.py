@@ -140,15 +140,14 @@ def _from_cluster(
 
 
 def _config_map(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, str]:
-    data: dict[str, str] = kubernetes.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}").get("data") or {}
+    data: dict[str, str] = kubernetes.get("ConfigMap", name, namespace).get("data") or {}
     return data
 
 
 def _namespace_of_webhook(kubernetes: Kubernetes, name: str | None) -> str | None:
     if not name:
         return None
-    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
-    for webhook in kubernetes.get(path).get("webhooks") or ():
+    for webhook in kubernetes.get("MutatingWebhookConfiguration", name).get("webhooks") or ():
         if service := webhook["clientConfig"].get("service"):
             return str(service["namespace"])
     raise KubernetesError(f"--webhookConfig {name}: none of its webhooks is a Service; name its namespace with -i")
@@ -157,7 +156,7 @@ def _namespace_of_webhook(kubernetes: Kubernetes, name: str | None) -> str | Non
 def _nodes_are_native(kubernetes: Kubernetes) -> bool:
     from webhook.sources import run_native_sidecars
 
-    nodes = kubernetes.get("/api/v1/nodes")["items"]
+    nodes = kubernetes.get("Node")["items"]
     return run_native_sidecars([node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes])
 
 

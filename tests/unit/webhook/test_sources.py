@@ -113,8 +113,8 @@ class FakeNodes:
     def __init__(self, *versions: tuple[str, ...]) -> None:
         self._versions = versions
 
-    def follow(self, path: str) -> Iterator[dict[str, dict[str, object]]]:
-        assert path == "/api/v1/nodes"
+    def follow(self, kind: str) -> Iterator[dict[str, dict[str, object]]]:
+        assert kind == "Node"
         for versions in self._versions:
             yield {f"n{i}": {"status": {"nodeInfo": {"kubeletVersion": v}}} for i, v in enumerate(versions)}
 
