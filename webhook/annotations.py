@@ -46,6 +46,15 @@ def ports(text: str) -> tuple[int, ...] | None:
     return None if None in parsed else tuple(port for port in parsed if port is not None)
 
 
+def status_port(annotations: Mapping[str, str]) -> int | None:
+    """The status port that annotations ask for; None where they ask for none. Raises AnnotationError."""
+    if (asked := annotations.get(STATUS_PORT)) is None:
+        return None
+    if (port := _number(asked.strip(), 0xFFFF)) is None:
+        raise AnnotationError(STATUS_PORT, asked, _PORT)
+    return port
+
+
 def _number(text: str, most: int) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= most else None
 
@@ -80,12 +89,13 @@ def _parsed(text: str) -> object:
         return None
 
 
+_PORT = "a port, 0 to 65535"
 _UINT32 = (lambda text: _number(text, 0xFFFFFFFF) is not None, "a number of seconds or times, 0 to 4294967295")
 _BOOLEAN = (lambda text: flag(text) is not None, "true or false")
 _PORTS = (lambda text: ports(text) is not None, "a list of ports with commas, 0 to 65535 each")
 _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     INTERCEPTION_MODE: (lambda text: text in ("REDIRECT", "TPROXY", "NONE"), "REDIRECT, TPROXY or NONE"),
-    STATUS_PORT: (lambda text: _number(text.strip(), 0xFFFF) is not None, "a port, 0 to 65535"),
+    STATUS_PORT: (lambda text: _number(text.strip(), 0xFFFF) is not None, _PORT),
     "readiness.status.sidecar.istio.io/initialDelaySeconds": _UINT32,
     "readiness.status.sidecar.istio.io/periodSeconds": _UINT32,
     "readiness.status.sidecar.istio.io/failureThreshold": _UINT32,

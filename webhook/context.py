@@ -11,6 +11,7 @@ from webhook import annotations as names
 from webhook import podtree, probes, proxyconfig
 from webhook.podtree import Pod
 from webhook.probes import Probers
+from webhook.profiles import ISTIO
 from webhook.proxyconfig import ProxyConfig
 from webhook.settings import Settings
 from webhook.workload import Workload
@@ -104,14 +105,26 @@ class Context:
     @cached_property
     def probers(self) -> Probers:
         """The app's probes and hooks that the proxy is to answer, by path; empty where they are not to be rewritten."""
-        settings = self._settings
-        if not probes.wanted(self.annotations, default=settings.rewrite_probes):
+        if probe_port(self._settings, self.annotations, self.proxy) is None:
             return {}
         return probes.collect(self._pod, self._earlier_probers)
 
     def _namespace_annotation(self, name: str) -> str:
         value = ((self._namespace or {}).get("annotations") or {}).get(name)
         return value if isinstance(value, str) else ""
+
+
+def probe_port(settings: Settings, annotations: Mapping[str, str], proxy: ProxyConfig) -> int | None:
+    """The proxy's port to which the app's probes are turned; None where they stay as they are.
+
+    Istio's injector asks the mesh's proxy configuration alone, not the pod's, and turns them to port 0 too.
+    """
+    if not probes.wanted(annotations, default=settings.rewrite_probes):
+        return None
+    asked = names.status_port(annotations)
+    if settings.profile == ISTIO:
+        return settings.status_port if asked is None else asked
+    return (int(proxy["statusPort"]) if asked is None else asked) or None
 
 
 def is_openshift(namespace: Mapping[str, Any] | None) -> bool:

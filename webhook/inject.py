@@ -8,7 +8,7 @@ from typing import Any
 
 from webhook import annotations as names
 from webhook import finish, overlay, podtree, probes, prometheus, proxyconfig
-from webhook.context import Context, is_openshift
+from webhook.context import Context, is_openshift, probe_port
 from webhook.decide import Decision as Decision
 from webhook.decide import decide
 from webhook.overlay import Status
@@ -102,7 +102,7 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
         pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, environment))
     app_metrics = earlier.get(prometheus.VARIABLE)
     pod = prometheus.merge_metrics(pod, settings.status_port, app_metrics, default=settings.prometheus_merge)
-    pod = _with_probes(settings, pod, earlier_probers)
+    pod = _with_probes(pod, earlier_probers, probe_port(settings, podtree.annotations_of(pod), proxy))
     pod = finish.marked(
         pod, overlaid.added, settings.revision, environment.get(NETWORK_VARIABLE, ""), settings.injected_annotations
     )
@@ -144,15 +144,14 @@ def _cluster_environment(settings: Settings, request: Request, labels: Mapping[s
     return dict(sorted(found.items()))
 
 
-def _with_probes(settings: Settings, pod: Pod, earlier: probes.Probers) -> Pod:
-    """The pod with its probes answered by the proxy, where there is one and they are to be rewritten."""
+def _with_probes(pod: Pod, earlier: probes.Probers, port: int | None) -> Pod:
+    """The pod with its probes answered by the proxy on `port`, where there is one and they are to be rewritten."""
     sidecar = podtree.find_in_pod(pod, PROXY)
     if sidecar is None:
         return pod
-    wanted = probes.wanted(podtree.annotations_of(pod), default=settings.rewrite_probes)
     # what an earlier injection rewrote stays so, and the proxy has to know it, also when no more is to be rewritten
-    found = probes.collect(pod, earlier) if wanted else earlier
+    found = probes.collect(pod, earlier) if port is not None else earlier
     if found:
         text = probes.to_json(found)
         pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, {probes.VARIABLE: text}))
-    return probes.rewrite(pod, settings.status_port) if wanted else pod
+    return pod if port is None else probes.rewrite(pod, port)

@@ -106,8 +106,8 @@ def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | No
 def _beside(overlay: Pod, added: Pod) -> Pod:
     """The overlay with its containers in the lists in which earlier templates have them.
 
-    A user's own template names istio-proxy among the containers; that of the sidecar may have made it a native one. Left
-    there it would be a second container, one without an image.
+    A user's own template names istio-proxy among the containers; that of the sidecar may have made it a native one.
+    Left there it would be a second container, one without an image.
     """
     if not added:
         return overlay

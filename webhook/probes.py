@@ -59,9 +59,8 @@ def parse(text: str | None) -> Probers:
     return value if isinstance(value, dict) else {}
 
 
-def rewrite(pod: Pod, status_port: int) -> Pod:
-    """The pod with its probes and hooks pointing at the proxy."""
-    target = int(podtree.annotations_of(pod).get(names.STATUS_PORT, "").strip() or status_port)
+def rewrite(pod: Pod, target: int) -> Pod:
+    """The pod with its probes and hooks pointing at the proxy's port `target`."""
     for field in podtree.LISTS:
         before = podtree.containers_of(pod, field)
         after = [

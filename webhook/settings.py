@@ -18,7 +18,7 @@ from webhook.containerpatch import ContainerPatch, parse_patches
 from webhook.decide import Policy
 from webhook.errors import SettingsError
 from webhook.library import Templates
-from webhook.profiles import profile_of
+from webhook.profiles import ISTIO, profile_of
 from webhook.proxyconfig import ProxyConfig
 from webhook.yamlio import load_yaml
 
@@ -36,6 +36,7 @@ MESH_DEFAULTS = {
 class Settings:
     """The settings of an injector; immutable, shared by all requests.
 
+    profile              of webhook.profiles
     values, mesh         as read, with defaults; what templates see
     proxy                the proxy configuration of pods that have none of their own, defaults included
     policy               what decides for pods that do not say it themselves
@@ -44,6 +45,7 @@ class Settings:
     revision             of this injector; "" for the default one
     """
 
+    profile: str
     values: Mapping[str, Any]
     mesh: Mapping[str, Any]
     proxy: ProxyConfig
@@ -75,10 +77,11 @@ class Settings:
         mesh_config = {**MESH_DEFAULTS, **_mapping(mesh, "mesh configuration")}
         injection = {**_injection_defaults(merged), **_mapping(config, "injection configuration")}
         default_proxy = proxyconfig.checked(mesh_config.get("defaultConfig"), "mesh configuration: defaultConfig")
-        proxy = proxyconfig.overlay(proxyconfig.DEFAULTS, default_proxy)
+        proxy = proxyconfig.overlay(_proxy_defaults(profile, merged), default_proxy)
         constants = {"values": merged, "mesh": mesh_config, "revision": revision}
         reader = _Reader(injection, "injection configuration")
         return cls(
+            profile=profile,
             values=merged,
             mesh=mesh_config,
             proxy=proxy,
@@ -106,7 +109,7 @@ class Settings:
 
     @property
     def status_port(self) -> int:
-        """The port on which the proxy answers the app's probes and merged metrics."""
+        """The port on which the proxy answers the app's probes and merged metrics; 0 for none."""
         return int(self.proxy["statusPort"])
 
 
@@ -155,6 +158,14 @@ def _mapping(source: Source, what: str) -> Mapping[str, Any]:
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
         raise SettingsError(f"{what}: {str(data)[:80]!r} is not a mapping")
     return data
+
+
+def _proxy_defaults(profile: str, values: Mapping[str, Any]) -> ProxyConfig:
+    """The proxy configuration where nothing is said. Istio's templates read their status port from the values."""
+    port = _path(values, "global.proxy.statusPort")
+    if profile == ISTIO or port is None:
+        return proxyconfig.DEFAULTS
+    return proxyconfig.overlay(proxyconfig.DEFAULTS, proxyconfig.checked({"statusPort": port}, "values: global.proxy"))
 
 
 def _injection_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from webhook import podtree
-from webhook.annotations import KNOWN
+from webhook.annotations import KNOWN, REWRITE_PROBES, STATUS_PORT
 from webhook.podtree import CORE_DUMP, INIT, PROXY, VALIDATION, Container, Pod
 
 # What a sidecar listens on, Istio's or this project's: admin, outbound, inbound, HBONE, status, readiness, metrics.
@@ -63,6 +63,7 @@ def warnings(before: Pod, after: Pod, namespace: str, namespace_metadata: Mappin
         *_same_user(before, after),
         *_taken_ports(before),
         *_before_the_proxy(after),
+        *_probes_to_no_port(after),
         *_never_done(after),
         *_pod_security(after, namespace, namespace_metadata),
     )
@@ -102,6 +103,20 @@ def _taken_ports(before: Pod) -> Iterator[str]:
             number = port.get("containerPort")
             if number in PROXY_PORTS and (port.get("protocol") or "TCP") == "TCP":
                 yield f"container {container.get('name')} has port {number}, which the sidecar listens on; use another"
+
+
+def _probes_to_no_port(after: Pod) -> Iterator[str]:
+    """Istio's injector, and so its templates here, turn the app's probes to the status port, be it 0."""
+    if podtree.annotations_of(after).get(STATUS_PORT, "none").strip("0 "):
+        return
+    for container in (*_apps(after, "containers"), *_apps(after, "initContainers")):
+        for field in ("readinessProbe", "livenessProbe", "startupProbe"):
+            if _object(_object(container.get(field)).get("httpGet")).get("port") == 0:
+                yield (
+                    f"container {container.get('name')}: {field} goes to status port 0, which the API server refuses; "
+                    f'way out: annotation {REWRITE_PROBES}: "false"'
+                )
+                return
 
 
 def _before_the_proxy(after: Pod) -> Iterator[str]:

@@ -19,11 +19,12 @@ ADMIN = "admin"
 
 
 def listeners(sidecar: Sidecar) -> list[Message]:
-    """A listener for each of the sidecar's own ports."""
+    """A listener for each of the sidecar's own ports; the status port may be 0, for none."""
     ready, metrics = _to_admin("/healthz/ready", "/ready"), _to_admin("/stats/prometheus", "/stats/prometheus")
     probe_routes, probe_filters = probes.routes(sidecar.probers), probes.filters(sidecar.probers)
+    status = [_listener("status", sidecar.status_port, [ready, metrics, *probe_routes], probe_filters)]
     return [
-        _listener("status", sidecar.status_port, [ready, metrics, *probe_routes], probe_filters),
+        *(status if sidecar.status_port else ()),
         _listener("ready", sidecar.ready_port, [ready]),
         _listener("metrics", sidecar.metrics_port, [metrics]),
     ]

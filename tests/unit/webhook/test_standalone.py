@@ -207,8 +207,31 @@ def test_metrics_stay_the_app_s() -> None:
     assert result.pod["metadata"]["annotations"].items() >= annotations.items()
 
 
-def test_no_status_port() -> None:
-    assert "readinessProbe" not in named(injected({"status.sidecar.istio.io/port": "0"}), "istio-proxy")
+@pytest.mark.parametrize(
+    ("annotations", "values"),
+    [
+        ({"status.sidecar.istio.io/port": "0"}, {}),
+        ({"proxy.istio.io/config": "statusPort: 0"}, {}),
+        ({}, {"global": {"proxy": {"statusPort": 0}}}),
+    ],
+    ids=["annotation", "proxy configuration", "values"],
+)
+def test_without_a_status_port_the_app_s_probes_stay(annotations: dict[str, str], values: dict[str, Any]) -> None:
+    probe = {"httpGet": {"port": 8080}}
+    settings = Settings.load({"profile": "standalone", **values})
+    spec = injected(annotations, settings, livenessProbe=probe)
+    assert named(spec, "web")["livenessProbe"] == probe
+    assert "readinessProbe" not in named(spec, "istio-proxy")
+    assert "probe|" not in json.dumps(bootstrap(spec))
+    assert "status" not in [listener["name"] for listener in bootstrap(spec)["static_resources"]["listeners"]]
+    assert named(spec, "istio-init")["args"].count("15090,15021") == 1
+
+
+def test_a_status_port_of_the_pod_s_own_proxy_configuration() -> None:
+    spec = injected({"proxy.istio.io/config": "statusPort: 15099"}, livenessProbe={"httpGet": {"port": 8080}})
+    assert named(spec, "web")["livenessProbe"]["httpGet"]["port"] == 15099
+    status = next(entry for entry in bootstrap(spec)["static_resources"]["listeners"] if entry["name"] == "status")
+    assert status["address"]["socket_address"]["port_value"] == 15099
 
 
 def test_mesh_closes_the_way_out() -> None:

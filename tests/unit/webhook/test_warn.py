@@ -52,6 +52,18 @@ def test_a_port_that_the_sidecar_needs() -> None:
     assert "container app has port 15021" in warning
 
 
+@pytest.mark.parametrize(("asked", "port"), [("0", 0), ("15020", 15020), (None, 15020)])
+def test_probes_that_would_go_to_port_0(asked: str | None, port: int) -> None:
+    after = injected(
+        pod({"name": "app", "livenessProbe": {"httpGet": {"path": "/app-health/app/livez", "port": port}}})
+    )
+    after["metadata"] = {"annotations": {"status.sidecar.istio.io/port": asked} if asked else {}}
+    found = warnings(pod(USUAL), after, "shop", None)
+    assert [warning.startswith("container app: livenessProbe goes to status port 0") for warning in found] == [True] * (
+        port == 0
+    )
+
+
 def test_init_containers_before_a_proxy_that_is_not_native() -> None:
     before = pod(USUAL, inits=({"name": "migrate"},))
     assert told(before) == ()
