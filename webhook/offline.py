@@ -7,10 +7,11 @@ Document ──pods.find──▶ pods ──uninject, remark──▶ the docum
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from webhook.causes import Sources
+from webhook.decide import IGNORED_NAMESPACES
 from webhook.documents import edit, pods, remark, typed
 from webhook.documents.files import Document, File
 from webhook.errors import InjectionError, PodError
@@ -48,6 +49,9 @@ class Injector:
     def inject(self, place: pods.Place, pod: dict[str, Any]) -> Result:
         """Inject the pod of a place. Raises InjectionError."""
         request = self.request(place, pod)
+        if self.as_istioctl and request.namespace in IGNORED_NAMESPACES:
+            # istioctl asks the pod template alone for its namespace: a Deployment of kube-system it injects
+            request = replace(request, namespace=_text(metadata(pod).get("namespace")))
         return inject(self.settings, request)
 
     def request(self, place: pods.Place, pod: dict[str, Any]) -> Request:

@@ -27,6 +27,7 @@ spec:
     image: web:1
 """
 INPUTS = Path(__file__).parent.parent / "inputs"
+GOLDEN_VALUES = Path(__file__).parent.parent / "golden_values.yaml"
 
 
 @pytest.fixture
@@ -55,6 +56,23 @@ def test_uninject_gives_the_bytes_back(tmp_path: Path) -> None:
         assert injected.read_bytes() != original
         assert run(["uninject", "-f", str(injected), "-o", str(back)]) == 0
         assert back.read_bytes() == original
+
+
+@pytest.mark.parametrize(
+    ("profile", "own", "injected"),
+    [("standalone", "", False), ("istio", "", True), ("istio", "namespace: kube-system", False)],
+)
+def test_a_deployment_of_kube_system_is_taken_as_istioctl_takes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], profile: str, own: str, injected: bool
+) -> None:
+    app, values = tmp_path / "app.yaml", tmp_path / "values.yaml"
+    app.write_text(
+        "kind: Deployment\nmetadata: {namespace: kube-system, name: web}\n"
+        f"spec: {{template: {{metadata: {{{own}}}, spec: {{containers: [{{name: web}}]}}}}}}\n"
+    )
+    values.write_text((GOLDEN_VALUES.read_text() if profile == "istio" else "") + f"profile: {profile}\n")
+    assert run(["kube-inject", "-f", str(app), "--valuesFile", str(values)]) == 0
+    assert ("istio-proxy" in capsys.readouterr().out) is injected
 
 
 def test_a_file_may_be_written_in_place(app: Path) -> None:
