@@ -10,12 +10,10 @@ from webhook.causes import Sources
 from webhook.documents import edit, files, remark
 from webhook.errors import AnnotationError, InjectionError, PodError
 from webhook.offline import Injector, inject_document, uninject_document
-from webhook.profiles import overlay as laid_over
 from webhook.uninject import is_injected, uninject
 
 HERE = Path(__file__).parent
 INPUTS = sorted((HERE / "inputs").glob("*.yaml"))
-GOLDEN = sorted((HERE / "golden").glob("*.yaml"))
 VALUES = yaml.safe_load((HERE / "golden_values.yaml").read_text())
 SOURCES = Sources()
 SETTINGS = SOURCES.settings().for_files()
@@ -47,22 +45,6 @@ def test_a_file_injected_otherwise_the_second_time_comes_back(path: Path) -> Non
     once = inject_document(before, Injector(SOURCES, SETTINGS, native_sidecars=False))
     twice = inject_document(document(once.text), Injector(SOURCES, SETTINGS, native_sidecars=True))
     assert edit.same(uninject_document(document(twice.text)).value, before.value)
-
-
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_every_golden_case_comes_back(path: Path) -> None:
-    case = yaml.safe_load(path.read_text())
-    given = case.get("settings", {})
-    sources = Sources(laid_over(VALUES, given.get("values", {})), given.get("mesh"), given.get("config"))
-    native = case.get("request", {}).get("native_sidecars", False)
-    before = document(yaml.safe_dump({"kind": "Pod", **case["pod"]}, sort_keys=False))
-    if is_injected(before.value):
-        return
-    try:
-        outcome = inject_document(before, Injector(sources, sources.settings().for_files(), native))
-    except InjectionError:
-        return
-    assert edit.same(uninject_document(document(outcome.text)).value, before.value)
 
 
 def test_under_standalone_nothing_changes_beside_the_pod() -> None:
