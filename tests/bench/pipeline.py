@@ -102,9 +102,10 @@ def run(rounds: int) -> Section:
 
 
 def freeze() -> None:
-    """Spare the collector all that is there now, as a worker does before it serves (webhook.worker)."""
+    """Keep the garbage collector away, as a worker does before it serves (webhook.worker)."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000)
 
 
 def _answer(reviewer: Reviewer, body: bytes) -> Answer:
