@@ -37,7 +37,7 @@ class _Api:
     """The API server of a kubeconfig's current context, over one connection, with plain objects."""
 
     def __init__(self, kubeconfig: str) -> None:
-        config.load_kube_config(kubeconfig)  # type: ignore[no-untyped-call]
+        config.load_kube_config(kubeconfig)
         configuration: Any = client.Configuration.get_default_copy()
         self.host: str = configuration.host
         self._rest: Any = client.ApiClient(configuration).rest_client
