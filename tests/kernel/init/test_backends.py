@@ -127,4 +127,4 @@ def test_what_nobody_listens_for_is_lost_and_not_let_through(backend: str) -> No
     with World() as world:
         world.pyinit("-m", "TPROXY", "-b", "*", backend)
         assert world.landings([packet]) == {packet: "inbound"}
-        assert world.landings([packet], absent="inbound") == {packet: "lost"}
+        assert world.landings([packet], absent="inbound", doomed=[packet]) == {packet: "lost"}

@@ -168,7 +168,7 @@ def expected(line: str, captured: Sequence[str]) -> dict[Packet, str]:
 
 def misled(world: World, wanted: dict[Packet, str]) -> list[str]:
     """The packets that land elsewhere."""
-    landings = world.landings(list(wanted))
+    landings = world.landings(list(wanted), doomed=[p for p, landing in wanted.items() if landing == "lost"])
     return [f"{p}: {landings[p]}, not {landing}" for p, landing in wanted.items() if landings[p] != landing]
 
 
