@@ -6,6 +6,7 @@ that nobody can read would start, and then not do what its author meant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 
@@ -90,6 +91,11 @@ def _parsed(text: str) -> object:
 
 
 _PORT = "a port, 0 to 65535"
+_IS_QUANTITY = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?").fullmatch
+_QUANTITY = (
+    lambda text: _IS_QUANTITY(text.strip()) is not None,
+    "a quantity of the Kubernetes API (100m, 0.5, 128Mi, 1Gi)",
+)
 _UINT32 = (lambda text: _number(text, 0xFFFFFFFF) is not None, "a number of seconds or times, 0 to 4294967295")
 _BOOLEAN = (lambda text: flag(text) is not None, "true or false")
 _PORTS = (lambda text: ports(text) is not None, "a list of ports with commas, 0 to 65535 each")
@@ -117,6 +123,10 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         "* or a list of ports with commas, 0 to 65535 each",
     ),
     "traffic.sidecar.istio.io/excludeOutboundPorts": _PORTS,
+    "sidecar.istio.io/proxyCPU": _QUANTITY,
+    "sidecar.istio.io/proxyCPULimit": _QUANTITY,
+    "sidecar.istio.io/proxyMemory": _QUANTITY,
+    "sidecar.istio.io/proxyMemoryLimit": _QUANTITY,
     PROMETHEUS_MERGE: _BOOLEAN,
     STATUS: (_is_object, "JSON as an injector writes it"),
     OVERRIDES: (_is_object, "JSON with containers and initContainers, as an injector writes it"),

@@ -74,7 +74,7 @@ class AnnotationError(InjectionError):
     """The value of an annotation (or, with `kind`, of a label) is not among those `allowed` (a description)."""
 
     def __init__(self, name: str, value: object, allowed: str, kind: str = "annotation") -> None:
-        super().__init__(f"{kind} {name}: {_shortened(value)} is not {allowed}")
+        super().__init__(f"{kind} {name}: {shortened(value)} is not {allowed}")
         self.name = name
 
 
@@ -82,7 +82,7 @@ class PodError(InjectionError):
     """A field of the pod has another type than the Kubernetes API gives it; `path` is as kubectl explain writes it."""
 
     def __init__(self, path: str, value: object, expected: str) -> None:
-        super().__init__(f"{path}: {_shortened(value)} is not {expected}")
+        super().__init__(f"{path}: {shortened(value)} is not {expected}")
         self.path = path
 
 
@@ -119,6 +119,7 @@ def _printable(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]
 
 
-def _shortened(value: object) -> str:
+def shortened(value: object) -> str:
+    """A value as a message shows it."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:197]}…"

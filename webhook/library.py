@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from webhook.errors import InjectionError, SettingsError
+from webhook.errors import InjectionError, SettingsError, shortened
 from webhook.profiles import TEMPLATES, read
 from webhook.template import Template
 
@@ -51,7 +51,7 @@ class Templates:
             raise InjectionError(
                 f"template {name} is written in Go's template language; see docs/templates.md for pyinject's"
             )
-        raise InjectionError(f"template {name!r} is not there; there are {', '.join(sorted(self.names))}")
+        raise InjectionError(f"template {shortened(name)} is not there; there are {', '.join(sorted(self.names))}")
 
     @property
     def names(self) -> frozenset[str]:

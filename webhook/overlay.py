@@ -13,11 +13,13 @@ from typing import Any
 from webhook import annotations as names
 from webhook import jsonio, podtree
 from webhook.context import Context
+from webhook.errors import InjectionError
 from webhook.merge import merge
 from webhook.podtree import CORE_DUMP, INIT, PROXY, VALIDATION, Container, Pod
 from webhook.prometheus import is_merged, without_prometheus
 from webhook.settings import Settings
 from webhook.shape import check_containers
+from webhook.template import Template
 
 AUTO_IMAGE = "auto"
 
@@ -92,7 +94,7 @@ def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | No
     merged = pod if status is None else _without_probes(pod, status)
     added: dict[str, Any] = {}
     for name in template_names(settings, podtree.annotations_of(pod)):
-        overlay = settings.templates[name].render(context)
+        overlay = _template(settings, name, podtree.annotations_of(pod)).render(context)
         for patch in settings.patches:
             overlay = patch.apply(name, overlay)
         overlay = _beside(overlay, added)
@@ -101,6 +103,15 @@ def lay_over(settings: Settings, pod: Pod, context: Context, status: Status | No
     if status is not None:
         merged = _without_stale(merged, added, status)
     return Overlaid(_reapplied(merged, pod, added, status), added)
+
+
+def _template(settings: Settings, name: str, annotations: Mapping[str, str]) -> Template:
+    try:
+        return settings.templates[name]
+    except InjectionError as error:
+        if names.TEMPLATES in annotations:
+            raise InjectionError(f"annotation {names.TEMPLATES}: {error}") from error
+        raise
 
 
 def _beside(overlay: Pod, added: Pod) -> Pod:

@@ -56,7 +56,13 @@ def parse(text: str | None) -> Probers:
         value = jsonio.loads(text)
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    return {path: prober for path, prober in value.items() if _is_prober(prober)} if isinstance(value, dict) else {}
+
+
+def _is_prober(value: object) -> bool:
+    """Whether an entry says where to ask: the variable may have been written by anyone."""
+    actions = [value.get(kind) for kind in _HANDLERS] if isinstance(value, dict) else []
+    return any(isinstance(action, dict) and isinstance(action.get("port"), int) for action in actions)
 
 
 def rewrite(pod: Pod, target: int) -> Pod:

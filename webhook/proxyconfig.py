@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from webhook import jsonio
-from webhook.errors import SettingsError
+from webhook.errors import SettingsError, shortened
 from webhook.yamlio import load_yaml
 
 ProxyConfig = dict[str, Any]
@@ -89,7 +89,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
 
 def parse(source: str) -> ProxyConfig:
     """The configuration in a YAML or JSON text. Raises SettingsError."""
-    return checked(load_yaml(source, "proxy configuration"), "proxy configuration")
+    return checked(load_yaml(source, "proxy configuration", aliases=False), "proxy configuration")
 
 
 def checked(value: object, where: str) -> ProxyConfig:
@@ -97,7 +97,7 @@ def checked(value: object, where: str) -> ProxyConfig:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise SettingsError(f"{where}: {value!r} is not a mapping")
+        raise SettingsError(f"{where}: {shortened(value)} is not a mapping")
     try:
         config: ProxyConfig = _camel(value)
     except RecursionError as error:
@@ -105,7 +105,7 @@ def checked(value: object, where: str) -> ProxyConfig:
     for name, content in config.items():
         kind = _KINDS.get(name)
         if kind is not None and content is not None and not kind[0](content):
-            raise SettingsError(f"{where}.{name}: {content!r} is not {kind[1]}")
+            raise SettingsError(f"{where}.{name}: {shortened(content)} is not {kind[1]}")
     return {name: content for name, content in config.items() if content is not None}
 
 

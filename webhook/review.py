@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from webhook.errors import ReviewError
+from webhook.errors import InjectionError, ReviewError
 
 API_VERSION: Final = "admission.k8s.io/v1"
 
@@ -70,7 +70,8 @@ def encode_allowed(
 ) -> bytes:
     """Let the pod in, changed by `patch` (RFC 6902) where there is one; kubectl shows each of `warnings` to its user.
 
-    `reason` goes to the API server's audit log, as annotation ``<webhook name>/reason``.
+    `reason` goes to the API server's audit log, as annotation ``<webhook name>/reason``. Raises InjectionError for a
+    patch that is nested too deeply.
     """
     response: dict[str, Any] = {
         "uid": uid,
@@ -80,7 +81,11 @@ def encode_allowed(
     }
     if patch:
         response["patchType"] = "JSONPatch"
-        response["patch"] = binascii.b2a_base64(orjson.dumps(patch), newline=False).decode("ascii")
+        try:
+            written = orjson.dumps(patch)
+        except TypeError as error:  # orjson reads what is nested 1,024 deep and writes 254
+            raise InjectionError(f"the pod's patch cannot be written as JSON: {error}; nest its fields less") from error
+        response["patch"] = binascii.b2a_base64(written, newline=False).decode("ascii")
     if warnings:
         response["warnings"] = warnings
     return _encode(response)

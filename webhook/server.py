@@ -78,6 +78,8 @@ class Reviewer:
                 proxy_env=proxy_env,
             )
             result = inject(self.settings, request)
+            decision = result.decision
+            encoded = review.encode_allowed(uid, decision.reason, decision.message, result.patch, result.warnings)
         except ReviewError as error:
             if not error.uid:
                 return Answer(400, str(error).encode(), "malformed", "not-a-review", str(error))
@@ -90,8 +92,6 @@ class Reviewer:
             log.exception("injection failed", extra={"fields": {"pod": pod, "uid": uid}})
             message = f"pyinject failed on this pod; its log has the cause, under uid {uid}"
             return Answer(200, review.encode_refused(uid, 500, message), "failed", "internal-error", message, pod)
-        decision = result.decision
-        encoded = review.encode_allowed(uid, decision.reason, decision.message, result.patch, result.warnings)
         return Answer(
             200, encoded, "injected" if decision.inject else "skipped", decision.reason, decision.message, pod
         )

@@ -83,10 +83,26 @@ _INTEGER = _type("an integer", int)
 _FLAG = _type("true or false", bool)
 _PORT = _type("a port's number or name", int, str)
 
-_HTTP_GET = _fields(port=_PORT, path=_TEXT, scheme=_TEXT)
-_TCP_SOCKET = _fields(port=_PORT)
+
+def _with_port(check: Check) -> Check:
+    """A probe's action, which goes nowhere without a port."""
+
+    def checked(value: Any) -> None:
+        check(value)
+        if value.get("port") is None:
+            mismatch = _MismatchError(None, "a port's number or name")
+            mismatch.path = ".port"
+            raise mismatch
+
+    return checked
+
+
+_HEADERS = _list(_fields(name=_TEXT, value=_TEXT))
+_HTTP_GET = _with_port(_fields(port=_PORT, path=_TEXT, scheme=_TEXT, httpHeaders=_HEADERS))
+_TCP_SOCKET = _with_port(_fields(port=_PORT))
+_GRPC = _with_port(_fields(port=_INTEGER, service=_TEXT))
 _HANDLER = _fields(httpGet=_HTTP_GET, tcpSocket=_TCP_SOCKET)
-_PROBE = _fields(httpGet=_HTTP_GET, tcpSocket=_TCP_SOCKET, grpc=_fields(port=_INTEGER), timeoutSeconds=_INTEGER)
+_PROBE = _fields(httpGet=_HTTP_GET, tcpSocket=_TCP_SOCKET, grpc=_GRPC, timeoutSeconds=_INTEGER)
 _CONTAINER = _fields(
     name=_TEXT,
     image=_TEXT,

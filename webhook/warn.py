@@ -21,7 +21,7 @@ PROXY_ID: Final = 1337
 POD_SECURITY: Final = "pod-security.kubernetes.io/enforce"
 
 # The names that Istio gives annotations and labels of pods (istio.io: Resource Annotations, Resource Labels).
-_ANNOTATIONS: Final = KNOWN | {
+ANNOTATIONS: Final = KNOWN | {
     f"{domain}istio.io/{name}"
     for domain, names in {
         "": "rev reroute-virtual-interfaces",
@@ -36,7 +36,7 @@ _ANNOTATIONS: Final = KNOWN | {
     }.items()
     for name in names.split()
 }
-_LABELS: Final = frozenset(
+LABELS: Final = frozenset(
     f"{domain}istio.io/{name}"
     for domain, names in {
         "": "dataplane-mode gateway-name rev use-waypoint use-waypoint-namespace",
@@ -58,8 +58,8 @@ _ALIKE: Final = 0.85
 def warnings(before: Pod, after: Pod, namespace: str, namespace_metadata: Mapping[str, Any] | None) -> tuple[str, ...]:
     """What to tell whoever creates the pod `before`, injected as `after`; both have passed webhook.shape."""
     return (
-        *_misspelt("annotation", podtree.annotations_of(before), _ANNOTATIONS),
-        *_misspelt("label", podtree.labels_of(before), _LABELS),
+        *_misspelt("annotation", podtree.annotations_of(before), ANNOTATIONS),
+        *_misspelt("label", podtree.labels_of(before), LABELS),
         *_same_user(before, after),
         *_taken_ports(before),
         *_before_the_proxy(after),

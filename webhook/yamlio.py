@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, cast
 
 import yaml
 
@@ -19,14 +19,41 @@ Loader.yaml_implicit_resolvers = {
 }
 
 
-def load_yaml(source: str | bytes, what: str) -> Any:
-    """The data of one document. Raises SettingsError, naming `what` and the line."""
+# Far more than anything in Kubernetes needs.
+MAX_DEPTH: Final = 200
+
+
+def load_yaml(source: str | bytes, what: str, *, aliases: bool = True) -> Any:
+    """The data of one document; without `aliases` it may have none. Raises SettingsError with `what` and the line."""
     try:
+        check(source, aliases=aliases)
         return yaml.load(source, Loader)
     except yaml.YAMLError as error:
         raise SettingsError(f"{what} is not YAML: {describe(error)}") from error
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{what} is not YAML: {error}") from error
+
+
+def check(source: str | bytes, *, aliases: bool = True) -> None:
+    """Raise yaml.MarkedYAMLError for a stream that is no YAML, is nested too deeply, or has aliases that it may not.
+
+    PyYAML makes libyaml's nodes by recursion in C, which for very deep ones ends the process; and a few aliases of
+    aliases, followed, are gigabytes.
+    """
+    depth = 0
+    for event in yaml.parse(source, Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _refused(f"nested deeper than {MAX_DEPTH}", event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.AliasEvent) and not aliases:
+            raise _refused("an alias (*) is not taken here", event)
+
+
+def _refused(problem: str, event: yaml.Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=cast("yaml.Mark", event.start_mark))
 
 
 def describe(error: yaml.YAMLError) -> str:

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import yaml
 
+from webhook.yamlio import MAX_DEPTH, check
+
 # More than any API server takes (3 MiB) and less than what aliases of aliases make of a short text.
 MAX_VALUES: Final = 1_000_000
-MAX_DEPTH: Final = 200
-
 _TAG: Final = "tag:yaml.org,2002:"
 _BOOLEANS: Final = {
     **dict.fromkeys(("y", "yes", "true", "on"), True),
@@ -54,6 +54,7 @@ class DocumentError(Exception):
 def compose(text: str) -> yaml.Node | None:
     """The nodes of the one document in `text`, None where it is empty. Raises DocumentError."""
     try:
+        check(text)
         loader = _Composer(text)
         try:
             node: yaml.Node | None = loader.get_single_node()

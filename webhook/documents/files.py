@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from webhook.documents import dialect, edit
 from webhook.errors import InputError, UsageError
+from webhook.yamlio import MAX_DEPTH
 
 STDIN: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
@@ -184,7 +185,7 @@ def _json_documents(text: str, name: str) -> list[Document] | None:
 
 def _check_depth(value: Any, depth: int = 0) -> None:
     """Raise RecursionError where a value is nested deeper than YAML may be."""
-    if depth > dialect.MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise RecursionError
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_depth(item, depth + 1)

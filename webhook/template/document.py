@@ -7,6 +7,7 @@ from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from webhook.errors import TemplateError
+from webhook.yamlio import check
 
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT = "tag:yaml.org,2002:str"
@@ -15,6 +16,7 @@ _TEXT = "tag:yaml.org,2002:str"
 def parse(name: str, source: str) -> MappingNode:
     """The mapping that a template is. Raises TemplateError."""
     try:
+        check(source)
         root = yaml.compose(source, _Loader)
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark.line + 1 if error.problem_mark else 1

@@ -75,3 +75,8 @@ def test_the_sane_pod_is_injected() -> None:
 )
 def test_size_is_no_trouble(pod: dict[str, Any]) -> None:
     assert check_pod(pod)
+
+
+@pytest.mark.parametrize("level", [b"[", b"{a: ", b"- ", b"? "])
+def test_depth_does_not_end_the_process(level: bytes) -> None:
+    check_file(b"kind: Pod\nspec:\n  " + level * 100_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -205,3 +206,15 @@ def test_health_and_readiness(served: Server) -> None:
 def test_other_methods_and_paths_are_refused(served: Server) -> None:
     assert served.request("GET", "/inject").status_code == 405
     assert served.request("GET", "/other").status_code == 404
+
+
+def test_a_pod_whose_patch_would_be_nested_too_deeply_is_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    pod = {"kind": "Pod", "spec": {"containers": [{"name": "istio-proxy", "image": "auto", "x": deep}]}}
+    body = json.dumps(json.loads(reviewed()) | {"request": json.loads(reviewed())["request"] | {"object": pod}})
+    answer = response(Server(Cluster(native_sidecars=True)).post(body.encode()))  # the container moves as a whole
+    assert not answer["allowed"]
+    assert answer["status"]["code"] == 400
+    assert "nest its fields less" in answer["status"]["message"]

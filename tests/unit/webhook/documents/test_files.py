@@ -80,7 +80,7 @@ def test_flow_style_that_is_no_json_is_yaml() -> None:
         (b"a: {{ .Values.x }}\n", "x:1: "),
         (b"a: \x00\n", "x:1: no YAML"),
         (b"[" * 5000, "x:1: "),
-        (b"- " * 300 + b"a\n", "x:1: nested deeper than 200"),
+        (b"- " * 300 + b"a\n", "x:1: no YAML: nested deeper than 200"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "x:1: "),
         (b'{"a":' * 300 + b"1" + b"}" * 300, "x:1: nested too deeply"),
         (b'{"a": "\\ud800"}', "x:1: half of a surrogate pair"),
