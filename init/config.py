@@ -160,7 +160,7 @@ class Config(Value):
         "",
         kinds.BOOLEAN,
         False,
-        "with --reconcile: take away also what only the other configuration had",
+        "with --reconcile: take away also what only the other configuration had (native nftables always does)",
         variables=["PYINIT_PRUNE"],
     )
     cleanup_only: bool = _RUN("cleanup-only", "", kinds.BOOLEAN, False, "take away all that is ours, add nothing")
@@ -239,7 +239,9 @@ class Config(Value):
         config = cls(**values)
         faults.extend(config._contradictions())
         if faults and not (config.help or config.version):
-            raise ConfigError(tuple(faults))
+            from init.host import unknown_owners
+
+            raise ConfigError((*faults, *unknown_owners(config)))
         return config
 
     def _contradictions(self) -> "Iterator[str]":
@@ -269,8 +271,11 @@ class Config(Value):
 
     @property
     def keeps_old(self) -> bool:
-        """Whether rules and chains stay that only the other configuration had, as they do with istio-iptables."""
-        return self.replaces and not self.prune and not self.cleanup_only
+        """Whether rules and chains stay that only the other configuration had, as they do with istio-iptables.
+
+        Native nftables knows no such thing: its tables are replaced whole.
+        """
+        return self.replaces and not (self.prune or self.cleanup_only or self.effective_backend == "nftables")
 
     def to_argv(self) -> "list[str]":
         """The shortest command line that parses to this configuration (in an empty environment)."""

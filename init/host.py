@@ -45,19 +45,19 @@ class Host(Value):
     def probe(cls, config: "Config", resolv_conf: str = "/etc/resolv.conf") -> "Host":
         """Look at this network namespace. Raises ConfigError for users and groups that do not exist, RefusedError."""
         faults: list[str] = []
-        uids = _ids("--proxy-uid", config.proxy_uids, _uid, faults) or (_user(config.envoy_user),)
-        gids = _ids("--proxy-gid", config.proxy_gids, _gid, faults) or uids
-        groups: tuple[int, ...] = ()
-        excluded: tuple[int, ...] = ()
-        if config.owner_groups == ALL:
-            excluded = _ids("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", config.owner_groups_exclude, _gid, faults)
-        else:
-            groups = _ids("ISTIO_OUTBOUND_OWNER_GROUPS", config.owner_groups, _gid, faults)
+        owners = _owners(config, faults)
         if faults:
             raise ConfigError(tuple(faults))
         asks = config.redirect_dns and not config.capture_all_dns
         nameservers = _nameservers(resolv_conf) if asks else ()
-        return cls(_addresses(), nameservers, uids, gids, groups, excluded)
+        return cls(_addresses(), nameservers, *owners)
+
+
+def unknown_owners(config: "Config") -> "list[str]":
+    """What a ConfigError says of the configuration's users and groups that do not exist here."""
+    faults: list[str] = []
+    _owners(config, faults)
+    return faults
 
 
 def in_host_network() -> bool:
@@ -121,6 +121,15 @@ def _nameservers(path: str) -> "tuple[Network, ...]":
             except ValueError:
                 continue  # the resolver ignores it as well
     return tuple(servers)
+
+
+def _owners(config: "Config", faults: "list[str]") -> "tuple[tuple[int, ...], ...]":
+    """Ids of the proxy's users and groups, and of the groups captured and left out."""
+    uids = _ids("--proxy-uid", config.proxy_uids, _uid, faults) or (_user(config.envoy_user),)
+    gids = _ids("--proxy-gid", config.proxy_gids, _gid, faults) or uids
+    if config.owner_groups == ALL:
+        return uids, gids, (), _ids("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", config.owner_groups_exclude, _gid, faults)
+    return uids, gids, _ids("ISTIO_OUTBOUND_OWNER_GROUPS", config.owner_groups, _gid, faults), ()
 
 
 def _ids(

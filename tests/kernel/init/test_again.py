@@ -114,6 +114,14 @@ def test_reconcile_alone_leaves_what_only_the_other_had_and_says_so(pod: Namespa
     assert "--to-ports 15001" not in listing
 
 
+def test_native_tables_are_replaced_whole_and_nothing_else_is_said(pod: Namespace) -> None:
+    pod.must(*PLAIN, "-c", "net1", "--native-nftables")
+    assert "stays" not in pod.must(*PLAIN, "-p", "16001", "--native-nftables", "--reconcile")
+    listing = pod.run("nft", "list", "ruleset").stdout
+    assert "net1" not in listing
+    assert "redirect to :16001" in listing
+
+
 def test_marks_of_a_former_configuration_go(dual: Namespace) -> None:
     before = dual.state()
     dual.must(*EVERYTHING, "-t", "2000", "-r", "200")

@@ -1,5 +1,7 @@
 """Any configuration: the kernel takes it and shows it as asked, twice is once, and clean-up gives the state before."""
 
+import os
+
 from hypothesis import HealthCheck, given, settings
 
 from init.config import Config
@@ -16,7 +18,11 @@ def with_ids_alone(config: Config) -> Config:
     return config.replace(**ids, reconcile=False)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+# A few each time; continuous integration tries more.
+EXAMPLES = 10 if os.environ.get("CI") else 2
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(config=CONFIGS.map(with_ids_alone))
 def test_any_configuration(backend: str, config: Config) -> None:
     with namespace("10.244.0.5/24", "2001:db8:1::5/64") as pod:

@@ -75,6 +75,7 @@ def test_bad_input_touches_nothing(pod: Namespace) -> None:
     assert failed.returncode == 1
     assert "'0'" in failed.stderr
     assert "'nope'" in failed.stderr
+    assert "'no-such-user' does not exist" in failed.stderr
     assert pod.run("nft", "list", "ruleset").stdout == before == ""
 
 
