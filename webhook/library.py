@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from webhook.errors import InjectionError, SettingsError, shortened
@@ -52,6 +52,17 @@ class Templates:
                 f"template {name} is written in Go's template language; see docs/templates.md for pyinject's"
             )
         raise InjectionError(f"template {shortened(name)} is not there; there are {', '.join(sorted(self.names))}")
+
+    def require(self, names: Iterable[str]) -> None:
+        """Compile these now: what is wrong with a default template is told when settings load, and no pod waits for it.
+
+        Raises SettingsError.
+        """
+        for name in names:
+            try:
+                self[name]
+            except InjectionError as error:
+                raise SettingsError(f"injection configuration: defaultTemplates: {error}") from error
 
     @property
     def names(self) -> frozenset[str]:

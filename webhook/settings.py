@@ -80,18 +80,21 @@ class Settings:
         proxy = proxyconfig.overlay(_proxy_defaults(profile, merged), default_proxy)
         constants = {"values": merged, "mesh": mesh_config, "revision": revision}
         reader = _Reader(injection, "injection configuration")
+        default_templates = tuple(reader.texts("defaultTemplates")) or ("sidecar",)
+        aliases = {
+            name: tuple(_Reader(reader.mapping("aliases"), "aliases").texts(name)) for name in reader.mapping("aliases")
+        }
+        templates = Templates(profile, reader.mapping("templates"), constants)
+        templates.require(name for alias in default_templates for name in aliases.get(alias, (alias,)))
         return cls(
             profile=profile,
             values=merged,
             mesh=mesh_config,
             proxy=proxy,
             policy=_policy(reader),
-            default_templates=tuple(reader.texts("defaultTemplates")) or ("sidecar",),
-            aliases={
-                name: tuple(_Reader(reader.mapping("aliases"), "aliases").texts(name))
-                for name in reader.mapping("aliases")
-            },
-            templates=Templates(profile, reader.mapping("templates"), constants),
+            default_templates=default_templates,
+            aliases=aliases,
+            templates=templates,
             patches=parse_patches(reader.entries("patches")),
             injected_annotations=reader.text_mapping("injectedAnnotations"),
             revision=revision,

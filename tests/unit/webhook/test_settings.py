@@ -65,6 +65,8 @@ def test_annotations_of_the_settings_go_on_every_injected_pod() -> None:
         (VALUES, "defaultConfig: &a {tracing: {b: *a}}", None, "an alias (*) of what it is in"),
         (VALUES, None, "policy: maybe", "policy: 'maybe' is not one of enabled, disabled"),
         (VALUES, None, "defaultTemplates: sidecar", "defaultTemplates: 'sidecar' is not a list"),
+        (VALUES, None, "defaultTemplates: [mine]", "defaultTemplates: template 'mine' is not there; there are"),
+        (VALUES, None, "{defaultTemplates: [mine], aliases: {mine: [other]}}", "template 'other' is not there"),
         (VALUES, None, "templates: {mine: {a: 1}}", "templates: mine is not a text"),
         (VALUES, None, "templates: {mine: 'a: ${b}'}", "template mine, line 1: b is not known here"),
         (VALUES, None, "injectedAnnotations: {a: 1}", "injectedAnnotations: {'a': 1} is not a mapping of strings"),
