@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     Tables = dict[str, dict[str, tuple[str, ...]]]
 
+# Chains of the tables before nat: what captures in its place, and what it relies on.
+_BEFORE_NAT = {"mangle": "ISTIO_TPROXY", "raw": "ISTIO_OUTPUT_DNS"}
+
 
 def read(listing: str) -> "Tables":
     """The tables of an iptables-save listing."""
@@ -95,12 +98,13 @@ class Ours:
         Rules of others are never written: both states must hold the same ones, in the same order.
         rewrite: write ours also where they are equal.
 
-        Each table is committed by itself. So that no packet passes uncaptured between two of them, tables that lose
-        chains come last: what captures instead, in another table, is in force by then.
+        Each table is committed by itself, in the order of TABLES: TPROXY is in mangle before REDIRECT goes from nat. The
+        other way, mangle comes after nat: a packet, which meets nat last, finds REDIRECT there when TPROXY is gone. So
+        does raw, whose zones DNS needs as long as nat redirects it.
         """
-        losing = [t for t in TABLES if _chains_of_ours(before, t) - _chains_of_ours(after, t)]
+        losing = [t for t, chain in _BEFORE_NAT.items() if chain in before.get(t, {}) and chain not in after.get(t, {})]
         parts = []
-        for table in (*(t for t in TABLES if t not in losing), *reversed(losing)):
+        for table in (*(t for t in TABLES if t not in losing), *losing):
             edits = self._edits(table, before.get(table, {}), after.get(table, {}), rewrite)
             if edits:
                 parts += [f"*{table}", *edits, "COMMIT"]
@@ -123,7 +127,3 @@ class Ours:
                 fill += [f"-A {chain} {line}" for line in new]
         gone = [chain for chain in before if chain in CHAINS and chain not in after]
         return [*make, *take, *(f"-F {c}" for c in gone), *(f"-X {c}" for c in gone), *fill, *link]
-
-
-def _chains_of_ours(tables: "Tables", table: str) -> "set[str]":
-    return tables.get(table, {}).keys() & set(CHAINS)

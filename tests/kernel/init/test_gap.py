@@ -67,15 +67,20 @@ def neighbours() -> Iterator[tuple[Namespace, Namespace]]:
         yield pod, client
 
 
-FIRST = ["-b", "*", "-i", "*", "-c", "net1", "--redirect-dns", "--capture-all-dns"]
+# Two configurations that differ in what each table holds.
+SWAPS = {
+    "REDIRECT": ("-c net1 --redirect-dns --capture-all-dns", "-d 22 --drop-invalid"),
+    "TPROXY": ("-c net1 --redirect-dns --capture-all-dns", "-d 22 --drop-invalid -m TPROXY"),
+    "TPROXY-valid": ("-c net1 --drop-invalid", "-d 22 --redirect-dns --capture-all-dns -m TPROXY"),
+}
 
 
-@pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
-def test_no_connection_passes_by(neighbours: tuple[Namespace, Namespace], variant: str, mode: str) -> None:
+@pytest.mark.parametrize("swap", SWAPS)
+def test_no_connection_passes_by(neighbours: tuple[Namespace, Namespace], variant: str, swap: str) -> None:
     pod, client = neighbours
-    force = [f"--force-iptables-binary={variant}", "--reconcile", "--prune"]
-    second = ["-b", "*", "-i", "*", "-d", "22", "-m", mode, "--drop-invalid"]
-    pod.must(*FIRST, *force)
+    force = ["-b", "*", "-i", "*", f"--force-iptables-binary={variant}", "--reconcile", "--prune"]
+    first, second = (flags.split() for flags in SWAPS[swap])
+    pod.must(*first, *force)
     with (
         started(pod, PROXY),
         started(client, CLIENT, "10.244.0.5") as inbound,
@@ -83,7 +88,7 @@ def test_no_connection_passes_by(neighbours: tuple[Namespace, Namespace], varian
     ):
         for _ in range(3):
             pod.must(*second, *force)
-            pod.must(*FIRST, *force)
+            pod.must(*first, *force)
         for way in (inbound, outbound):
             made, *failed = way.communicate("end", timeout=30)[0].split(" ", 1)
             assert int(made) > 100

@@ -125,6 +125,9 @@ def test_what_only_the_old_configuration_had_stays_or_goes(keep: bool) -> None:
         ("-m REDIRECT", "-m TPROXY", ["*mangle", "*nat"]),
         ("-m TPROXY", "-m REDIRECT", ["*nat", "*mangle"]),
         ("-m TPROXY --redirect-dns", "-m REDIRECT", ["*nat", "*mangle", "*raw"]),
+        ("-m REDIRECT --drop-invalid", "-m TPROXY", ["*mangle", "*nat"]),
+        ("-m REDIRECT --drop-invalid --redirect-dns", "-m TPROXY", ["*mangle", "*nat", "*raw"]),
+        ("-m TPROXY", "-m REDIRECT --drop-invalid --redirect-dns", ["*raw", "*nat", "*mangle"]),
     ],
 )
 def test_what_captures_is_in_force_before_what_captured_goes(old: str, new: str, order: list[str]) -> None:
