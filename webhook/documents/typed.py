@@ -32,7 +32,7 @@ _KINDS: Final = frozenset({*_STATUS, "Deployment"})
 def passed_through(workload: Mapping[str, Any]) -> Mapping[str, Any]:
     """The object as istioctl would write it, its pod aside; the same object where that makes no difference."""
     kind, spec, status = workload.get("kind"), workload.get("spec"), workload.get("status") or {}
-    if kind not in _KINDS or not isinstance(spec, dict) or not isinstance(status, dict):
+    if not isinstance(kind, str) or kind not in _KINDS or not isinstance(spec, dict) or not isinstance(status, dict):
         return workload
     zeros = dict.fromkeys(_STATUS.get(kind, ()), 0)
     if any(name not in status for name in zeros):
