@@ -98,9 +98,9 @@ class Ours:
         Rules of others are never written: both states must hold the same ones, in the same order.
         rewrite: write ours also where they are equal.
 
-        Each table is committed by itself, in the order of TABLES: TPROXY is in mangle before REDIRECT goes from nat. The
-        other way, mangle comes after nat: a packet, which meets nat last, finds REDIRECT there when TPROXY is gone. So
-        does raw, whose zones DNS needs as long as nat redirects it.
+        Each table is committed by itself, in the order of TABLES: TPROXY is in mangle before REDIRECT goes from nat.
+        The other way, mangle comes after nat: a packet, which meets nat last, finds REDIRECT there when TPROXY is gone.
+        So does raw when DNS is captured no more: its zones are needed for as long as nat redirects.
         """
         losing = [t for t, chain in _BEFORE_NAT.items() if chain in before.get(t, {}) and chain not in after.get(t, {})]
         parts = []

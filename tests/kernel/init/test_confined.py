@@ -44,7 +44,7 @@ def test_from_the_node_with_a_lock_of_its_own(dual: Namespace, variant: str) -> 
     # The node's own programs hold the lock; a pod's tables need none of it.
     with LOCK.open("w") as node:
         flock(node, LOCK_EX)
-        done = subprocess.run([*argv, f"--force-iptables-binary={variant}"], cwd=ROOT, timeout=10, check=False)
+        done = subprocess.run([*argv, f"--force-iptables-binary={variant}"], cwd=ROOT, timeout=25, check=False)
     assert done.returncode == 0
     assert dual.state() == inside
 

@@ -129,9 +129,7 @@ def test_killed_with_the_guardian_the_next_run_completes(
             break
         there.must(*second)
         assert there.state() == done, f"killed {when} change {which}"
-        there.must("--cleanup-only")
-        if first:
-            there.must(*first)
+        there.must(*([*first, "--reconcile", "--prune"] if first else ["--cleanup-only"]))
     assert which == status + 1 > 5
 
 
