@@ -89,8 +89,9 @@ class _Validator:
         self.config, self.host = config, host
         self.selector = DefaultSelector()
         self.stack = ExitStack()
-        self.sources: dict[Probe, tuple[str, int]] = {}
-        self.arrived: dict[tuple[str, int], Arrival] = {}
+        # A probe is known again where it arrives by the kind of its socket, its source address and its source port.
+        self.sources: dict[Probe, tuple[int, str, int]] = {}
+        self.arrived: dict[tuple[int, str, int], Arrival] = {}
         self.skipped: dict[Probe, Outcome] = {}
 
     def run(self, probes: "tuple[Probe, ...]") -> "list[Outcome]":
@@ -139,7 +140,7 @@ class _Validator:
         self.selector.register(wire.frames, EVENT_READ, wire.answer)
         # Other ports each time: the kernel remembers for a while where an earlier connection was sent.
         for port, probe in enumerate(probes, 32768 + int.from_bytes(os.urandom(2), "big") // 4):
-            self.sources[probe] = HOST[probe.destination.family].host, port
+            self.sources[probe] = socket.SOCK_STREAM, HOST[probe.destination.family].host, port
         return wire
 
     def send(self, probe: "Probe") -> None:
@@ -149,7 +150,7 @@ class _Validator:
         except OSError as e:
             self.skipped[probe] = Outcome(probe, SKIPPED, e.strerror or str(e))
         else:
-            self.sources[probe] = client.getsockname()[:2]
+            self.sources[probe] = (client.type, *client.getsockname()[:2])
 
     def wait(self, wire: "Wire | None") -> None:
         start, again = monotonic(), 0.0
@@ -161,7 +162,7 @@ class _Validator:
                 again += _AGAIN
                 for probe, source in self.sources.items():
                     if probe.sender == "outside" and source not in self.arrived:
-                        wire.open(probe.destination, probe.port, source[1])
+                        wire.open(probe.destination, probe.port, source[2])
             for key, _ in self.selector.select(_AGAIN / 2):
                 key.data()
 
@@ -172,6 +173,7 @@ class _Validator:
         try:
             client.setblocking(False)
             client.setsockopt(_LEVEL[family], _HOPS[family], 1)
+            client.bind(("", 0))  # a port of its own: connect(2) would share one among different destinations
             try:
                 client.connect((probe.destination.host, probe.port))
             except BlockingIOError:
@@ -220,11 +222,12 @@ class _Validator:
     def accept(self, listener: socket.socket) -> None:
         port = listener.getsockname()[1]
         if listener.type == socket.SOCK_DGRAM:
-            self.arrived[listener.recvfrom(64)[1][:2]] = Arrival(port, None)
+            peer = listener.recvfrom(64)[1]
+            self.arrived[listener.type, *peer[:2]] = Arrival(port, None)
             return
         connection, peer = listener.accept()
         with connection:
-            self.arrived[peer[:2]] = Arrival(port, _original_destination(connection))
+            self.arrived[listener.type, *peer[:2]] = Arrival(port, _original_destination(connection))
 
     def judge(self, probe: "Probe") -> Outcome:
         arrival = self.arrived.get(self.sources[probe])

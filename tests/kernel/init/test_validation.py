@@ -71,6 +71,11 @@ def test_where_ipv6_is_off(pod: Namespace) -> None:
     assert "passed   outside  inbound " in pod.must(*PLAIN, "--run-validation")
 
 
+def test_probes_are_told_apart_where_ports_are_few(routed: Namespace) -> None:
+    routed.run("sh", "-c", "echo 40000 40019 >/proc/sys/net/ipv4/ip_local_port_range")
+    assert "validation passed probes=19" in routed.must(*FULL, "--run-validation")
+
+
 def test_again_in_the_same_pod(routed: Namespace) -> None:
     for mode in ("REDIRECT", "TPROXY"):
         routed.must(*FULL, "-m", mode, "--run-validation", "--reconcile", "--prune")
