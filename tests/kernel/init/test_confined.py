@@ -16,7 +16,9 @@ READ_ONLY = [
     "--mount",
     "sh",
     "-c",
-    'mount -t tmpfs -o ro tmpfs /run && mount -t tmpfs -o ro tmpfs /tmp && mount -o remount,bind,ro / && exec "$@"',
+    # /tmp, where this checkout may be, is read-only in its place: it can be a file system of its own
+    "mount -t tmpfs -o ro tmpfs /run && mount --bind /tmp /tmp && mount -o remount,bind,ro /tmp"
+    ' && mount -o remount,bind,ro / && exec "$@"',
     "sh",
 ]
 
