@@ -14,7 +14,7 @@ demo: setup     ## the main job: a pod injected, then run with its traffic throu
 	@$(SUDO) $(PY) -m demo $(ARGS)
 
 test: setup     ## unit tests, and kernel tests in network namespaces
-	@$(SUDO) $(PY) -m pytest $(ARGS)
+	@$(SUDO) $(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 test-cluster: setup ## the project's images and chart on a real Kubernetes (brings one up, or uses the one of KUBECONFIG)
 	@$(SUDO) $(PY) -m pytest tests/cluster $(ARGS)

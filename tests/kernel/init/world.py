@@ -99,7 +99,8 @@ class World:
         self.configure(outside, ["eth0 10.1.0.1/24 fd01::1/64"], "10.1.0.2 fd01::2")
         self.configure(vm, ["eth0 10.2.0.1/24 fd02::1/64"], "10.2.0.2 fd02::2")
         everywhere = [a for name in ("web", "db", "dns") for a in ADDRESSES[name].values()]
-        self.batch(outside, [f"addr add {a} dev lo" for a in everywhere])
+        # nodad: else an IPv6 address cannot be bound to for a moment, on lo too
+        self.batch(outside, [f"addr add {a} dev lo {'nodad' if ':' in a else ''}" for a in everywhere])
         with inside(pod):
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
             Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
