@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonpatch
 
+from webhook.annotations import OVERRIDES
 from webhook.causes import Sources
 from webhook.documents import edit, files
 from webhook.errors import PyinjectError
@@ -102,7 +103,12 @@ def _check(document: files.Document, injector: Injector) -> bool:
 
 
 def _is_admissible(pod: Any) -> bool:
-    """Whether an API server would look at it twice: containers' names differ, and probes have ports."""
+    """Whether an API server would look at it twice: containers' names differ, and probes have ports.
+
+    Overrides that an author wrote stand for a container of the pod, as with Istio, and what that says else is lost.
+    """
+    if OVERRIDES in ((pod.get("metadata") or {}).get("annotations") or {}):
+        return False
     containers = [container for field in LISTS for container in pod["spec"].get(field) or ()]
     handlers = [
         handler
