@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import socket
 import subprocess
@@ -17,24 +16,13 @@ import envoy
 import pytest
 
 from demo.network import Network, address, address6
+from tests.kernel.netns import inside
 from webhook.envoy import Sidecar, bootstrap
 
 ROOT = Path(__file__).parents[3]
 ENTER = [sys.executable, str(ROOT / "demo/enter.py")]
 PROXY_UID = 1337
 PYINIT = [sys.executable, "-m", "init", "-u", "1337", "-b", "*", "-d", "15090,15021,15020", "-i", "*", "--dual-stack"]
-
-
-@contextmanager
-def inside(netns: str) -> Iterator[None]:
-    """Sockets made meanwhile belong to the namespace, for good (setns(2) moves the calling thread alone)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path("/proc/thread-self/ns/net").open("rb") as home, Path("/run/netns", netns).open("rb") as there:
-        assert libc.setns(there.fileno(), 0) == 0
-        try:
-            yield
-        finally:
-            assert libc.setns(home.fileno(), 0) == 0
 
 
 class Pod:

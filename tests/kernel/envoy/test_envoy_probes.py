@@ -25,8 +25,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from demo.network import address
 from demo.request import Answer, request
+from tests.kernel.netns import inside
 
-from .conftest import Pod, PodFactory, inside
+from .conftest import Pod, PodFactory
 
 PROBERS: dict[str, dict[str, Any]] = {
     "/app-health/app/livez": {

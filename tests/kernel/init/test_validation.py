@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tests.kernel.init.namespace import PLAIN, PYINIT, Namespace
-from tests.kernel.init.world import inside
+from tests.kernel.netns import inside
 
 FULL = [*PLAIN, "--dual-stack", "--redirect-dns", "--capture-all-dns", "-o", "81", "-x", "203.0.113.0/24"]
 

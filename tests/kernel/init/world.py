@@ -6,7 +6,6 @@ Every server answers with its name, who it sees and where the packet was sent to
 reads.
 """
 
-import ctypes
 import json
 import os
 import socket
@@ -21,6 +20,8 @@ from selectors import EVENT_READ, DefaultSelector
 from tempfile import NamedTemporaryFile
 from time import monotonic
 from typing import Any, NamedTuple
+
+from tests.kernel.netns import inside
 
 ROOT = Path(__file__).parents[3]
 PROXY, APP, GROUP = 1337, 1000, 2000
@@ -242,18 +243,6 @@ def original_destination(connection: socket.socket) -> tuple[str, int]:
 
 def transparent(sock: socket.socket, family: int) -> None:
     sock.setsockopt(LEVEL[family], IP_TRANSPARENT if family == 4 else IPV6_TRANSPARENT, 1)
-
-
-@contextmanager
-def inside(netns: str) -> Iterator[None]:
-    """Sockets made meanwhile belong to the namespace, for good (setns(2) moves the calling thread alone)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path("/proc/thread-self/ns/net").open("rb") as home, Path("/run/netns", netns).open("rb") as there:
-        assert libc.setns(there.fileno(), 0) == 0
-        try:
-            yield
-        finally:
-            assert libc.setns(home.fileno(), 0) == 0
 
 
 @contextmanager
