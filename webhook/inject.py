@@ -30,8 +30,8 @@ class Request:
 
     namespace           where the pod will run; may differ from its metadata, which a controller leaves without one
     namespace_metadata  metadata of that Namespace object, where it is known (OpenShift keeps its ranges of ids there)
-    native_sidecars     whether the nodes run init containers with restartPolicy Always (Kubernetes 1.29; 1.33 by
-    default) workload            what the pod belongs to; None: found out from its owner references
+    native_sidecars     whether the nodes run init containers with restartPolicy Always (1.29; by default from 1.33)
+    workload            what the pod belongs to; None: found out from its owner references
     proxy_env           variables that the webhook's URL sets in the proxy, e.g. {"ISTIO_META_NETWORK": "east"}
     """
 
