@@ -2,7 +2,7 @@
 
 The way of a packet's rules:
 
-    argv, environ ──Config.parse──▶ Config (what was asked)    ┐
+    argv, environ ──parse──▶ Config (what was asked)           ┐
     netlink, resolv.conf ──Host.probe──▶ Host (what is there)  ┘──capture──▶ Ruleset (values, kernel order)
         ──apply: Backend.read, compare──▶ Steps ──transaction.execute, all or none──▶ kernel
 

@@ -1,16 +1,47 @@
-"""A command line as istio-iptables reads it.
+"""From a command line and an environment to the configuration that they ask for, as istio-iptables reads them.
 
 Its library, pflag, takes `-p15001`, `-p 15001`, `-p=15001`, `--x=y`, `--x y`, for booleans `--flag`, `--flag=false`.
+A flag wins over a variable; a variable counts also when it is empty.
 """
 
-from init.config import SETTINGS
+from init.config import SETTINGS, Config
+from init.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 # Booleans of older istio-iptables that ask for nothing which pyinit would do otherwise.
 _WITHOUT_EFFECT = ("--restore-format", "-f", "--iptables-trace-logging", "--host-nsenter-exec")
+
+
+def parse(argv: "Sequence[str]", environ: "Mapping[str, str]") -> Config:
+    """The configuration that a command line (without the program's name) and environment ask for.
+
+    Raises ConfigError that names every fault there is, not only the first.
+    """
+    given, faults = scan(argv)
+    values: dict[str, Any] = {}
+    for name, spec in SETTINGS.items():
+        where, text = given.get(name) or next(
+            ((f"variable {v}", environ[v]) for v in reversed(spec.variables) if v in environ), (None, "")
+        )
+        if where is None:
+            continue
+        try:
+            values[name] = spec.kind.parse(text)
+        except ValueError as e:
+            faults.append(
+                f"{where}: {text!r} is not allowed{f': {e}' if str(e) else ''}; allowed is {spec.kind.allowed}"
+            )
+    config = Config(**values)
+    faults.extend(config.contradictions())
+    if faults and not (config.help or config.version):
+        from init.host import unknown_owners
+
+        raise ConfigError((*faults, *unknown_owners(config)))
+    return config
 
 
 def scan(argv: "Sequence[str]") -> "tuple[dict[str, tuple[str, str]], list[str]]":

@@ -3,8 +3,8 @@
 import os
 
 from init.apply import apply
+from init.argv import parse
 from init.capture import capture, redirects_dns
-from init.config import Config
 from init.errors import PyinitError, RefusedError
 from init.host import Host, enter, in_host_network
 from init.iptables_text import spec
@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from init.config import Config
     from init.rules import Ruleset
 
 
@@ -21,7 +22,7 @@ def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
     """Do what the command line asks; errors go to the log and to Kubernetes. Returns the exit code."""
     log = Log()
     try:
-        config = Config.parse(argv, environ)
+        config = parse(argv, environ)
         log = Log(config.log_level, config.log_format)
         return _run(config, log)
     except PyinitError as e:
@@ -37,7 +38,7 @@ def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
         return 2
 
 
-def _run(config: Config, log: Log) -> int:
+def _run(config: "Config", log: Log) -> int:
     if config.help or config.version or config.completion:
         from init import usage
 
@@ -67,7 +68,7 @@ def _run(config: Config, log: Log) -> int:
     return 0
 
 
-def _tell(config: Config, host: Host, ruleset: "Ruleset", log: Log) -> None:
+def _tell(config: "Config", host: Host, ruleset: "Ruleset", log: Log) -> None:
     """Log what was found out and what follows from it."""
     families = " and ".join(f"IPv{f}" for f in host.families(config))
     log.info(

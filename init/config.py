@@ -1,18 +1,17 @@
 """What was asked: the settings, each declared once, and `Config`, the frozen value they are parsed into.
 
-A setting's flag, variable, default, kind and help come from its one declaration below. A flag wins over a variable; a
-variable counts also when it is empty. Names are istio-iptables' own where it has the setting.
+A setting's flag, variable, default, kind and help come from its one declaration below; `init.argv` reads them. Names
+are istio-iptables' own where it has the setting.
 """
 
 from init import kinds
-from init.errors import ConfigError
 from init.kinds import ALL
 from init.network import Network
 from init.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from init.kinds import Kind, Networks, Owners, Ports
@@ -214,37 +213,8 @@ class Config(Value):
     version: bool = _SHOW("version", "", kinds.BOOLEAN, False, "print the version", variables=())
     help: bool = _SHOW("help", "h", kinds.BOOLEAN, False, "print this help", variables=())
 
-    @classmethod
-    def parse(cls, argv: "Sequence[str]", environ: "Mapping[str, str]") -> "Config":
-        """The configuration that a command line (without the program's name) and environment ask for.
-
-        Raises ConfigError that names every fault there is, not only the first.
-        """
-        from init.argv import scan
-
-        given, faults = scan(argv)
-        values: dict[str, Any] = {}
-        for name, spec in SETTINGS.items():
-            where, text = given.get(name) or next(
-                ((f"variable {v}", environ[v]) for v in reversed(spec.variables) if v in environ), (None, "")
-            )
-            if where is None:
-                continue
-            try:
-                values[name] = spec.kind.parse(text)
-            except ValueError as e:
-                faults.append(
-                    f"{where}: {text!r} is not allowed{f': {e}' if str(e) else ''}; allowed is {spec.kind.allowed}"
-                )
-        config = cls(**values)
-        faults.extend(config._contradictions())
-        if faults and not (config.help or config.version):
-            from init.host import unknown_owners
-
-            raise ConfigError((*faults, *unknown_owners(config)))
-        return config
-
-    def _contradictions(self) -> "Iterator[str]":
+    def contradictions(self) -> "Iterator[str]":
+        """What is wrong with settings that are each right."""
         if self.owner_groups != ALL and len(self.owner_groups) > MAX_OWNER_GROUPS:
             yield (
                 f"--istio-outbound-owner-groups (ISTIO_OUTBOUND_OWNER_GROUPS): {len(self.owner_groups)} groups; "

@@ -1,5 +1,6 @@
 """Hosts and configurations that the tests of rules share."""
 
+from init.argv import parse
 from init.config import Config
 from init.host import Host
 from init.network import Network
@@ -10,7 +11,7 @@ DNS4, DNS6 = Network.parse("10.96.0.10"), Network.parse("fd00:10:96::a")
 
 def config(line: str) -> Config:
     """The configuration of a command line without quotes; `''` is an empty word."""
-    return Config.parse(["" if word == "''" else word for word in line.split()], {})
+    return parse(["" if word == "''" else word for word in line.split()], {})
 
 
 def host(*addresses: Network, nameservers: tuple[Network, ...] = (DNS4, DNS6), **ids: tuple[int, ...]) -> Host:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from init.argv import parse
 from init.config import SETTINGS, Config
 from init.errors import ConfigError
 from init.kinds import ALL, ENVOY_OUTBOUND_MARK
@@ -19,7 +20,7 @@ from init.network import LOOPBACK, Network
     ids=" ".join,
 )
 def test_a_flag_can_be_spelled_in_all_ways_of_pflag(argv: list[str]) -> None:
-    assert Config.parse(argv, {}).envoy_port == 15002
+    assert parse(argv, {}).envoy_port == 15002
 
 
 @pytest.mark.parametrize(
@@ -27,11 +28,11 @@ def test_a_flag_can_be_spelled_in_all_ways_of_pflag(argv: list[str]) -> None:
     [([], False), (["--redirect-dns"], True), (["--redirect-dns=false"], False), (["--redirect-dns=1"], True)],
 )
 def test_booleans(argv: list[str], expected: bool) -> None:
-    assert Config.parse(argv, {}).redirect_dns is expected
+    assert parse(argv, {}).redirect_dns is expected
 
 
 def test_a_flag_wins_over_its_variable_and_the_last_flag_over_the_first() -> None:
-    config = Config.parse(["-z", "1", "-z", "2"], {"INBOUND_CAPTURE_PORT": "3"})
+    config = parse(["-z", "1", "-z", "2"], {"INBOUND_CAPTURE_PORT": "3"})
     assert config.inbound_capture_port == 2
 
 
@@ -39,12 +40,12 @@ def test_every_setting_has_a_variable_but_those_that_ask_for_an_answer() -> None
     for name, spec in SETTINGS.items():
         text = "true" if spec.kind.boolean else spec.kind.show(spec.default)
         for variable in spec.variables:
-            assert getattr(Config.parse([], {variable: text}), name) == (spec.kind.boolean or spec.default)
+            assert getattr(parse([], {variable: text}), name) == (spec.kind.boolean or spec.default)
     assert {name for name, spec in SETTINGS.items() if not spec.variables} == {"completion", "version", "help"}
 
 
 def test_variables_of_the_application_are_not_taken_for_settings() -> None:
-    assert Config.parse([], {"VERSION": "1.2", "HELP": "me", "LOG_LEVEL": "INFO", "PRUNE": "no"}) == Config()
+    assert parse([], {"VERSION": "1.2", "HELP": "me", "LOG_LEVEL": "INFO", "PRUNE": "no"}) == Config()
 
 
 @pytest.mark.parametrize(
@@ -56,25 +57,25 @@ def test_variables_of_the_application_are_not_taken_for_settings() -> None:
     ],
 )
 def test_the_variables_of_other_components_of_istio_count(variable: str, name: str) -> None:
-    assert getattr(Config.parse([], {variable: "true"}), name) is True
+    assert getattr(parse([], {variable: "true"}), name) is True
 
 
 def test_an_empty_variable_counts() -> None:
-    assert Config.parse([], {"ISTIO_INBOUND_PORTS": "", "ISTIO_INBOUND_INTERCEPTION_MODE": ""}).inbound_ports == ()
+    assert parse([], {"ISTIO_INBOUND_PORTS": "", "ISTIO_INBOUND_INTERCEPTION_MODE": ""}).inbound_ports == ()
     with pytest.raises(ConfigError, match=r"variable ENVOY_PORT: '' is not allowed"):
-        Config.parse([], {"ENVOY_PORT": ""})
+        parse([], {"ENVOY_PORT": ""})
 
 
 def test_what_istios_templates_pass_is_understood() -> None:
     argv = ["istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", ""]
     argv += ["-b", "*", "-d", "15090,15021,15020", "--log_output_level=default:debug", "--log_as_json", "-f"]
-    config = Config.parse(argv, {"DISABLE_REDIRECTION_ON_LOCAL_LOOPBACK": "true"})
+    config = parse(argv, {"DISABLE_REDIRECTION_ON_LOCAL_LOOPBACK": "true"})
     assert (config.inbound_ports, config.outbound_networks, config.proxy_uids) == (ALL, ALL, (1337,))
     assert (config.log_level, config.log_format) == ("debug", "json")
 
 
 def test_blanks_around_commas_do_not_count_and_addresses_are_networks() -> None:
-    config = Config.parse(["-d", " 80 , 90 ", "-x", "9.9.9.9, 10.1.2.3/8,2001:db8::1"], {})
+    config = parse(["-d", " 80 , 90 ", "-x", "9.9.9.9, 10.1.2.3/8,2001:db8::1"], {})
     assert config.inbound_exclude_ports == (80, 90)
     assert [str(n) for n in config.outbound_exclude_networks] == ["9.9.9.9/32", "10.0.0.0/8", "2001:db8::1/128"]
 
@@ -131,14 +132,14 @@ BAD = [
 @pytest.mark.parametrize(("argv", "words"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
 def test_bad_input_is_refused_with_value_and_what_is_allowed(argv: list[str], words: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        Config.parse(argv, {})
+        parse(argv, {})
     assert len(refused.value.faults) == 1
     assert words in refused.value.faults[0]
 
 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
-        Config.parse(["-p", "0", "--nope", "-d", "80,,90", "-u"], {"INVALID_DROP": "perhaps"})
+        parse(["-p", "0", "--nope", "-d", "80,,90", "-u"], {"INVALID_DROP": "perhaps"})
     told = "\n".join(refused.value.faults)
     assert len(refused.value.faults) == 5
     assert all(part in told for part in ("--nope", "-u needs", "-p, --envoy-port", "80,,90", "variable INVALID_DROP"))
@@ -194,16 +195,16 @@ CONFIGS = st.builds(
 
 @given(CONFIGS)
 def test_a_configuration_parses_back_from_its_command_line(config: Config) -> None:
-    assert Config.parse(config.to_argv(), {}) == config
+    assert parse(config.to_argv(), {}) == config
 
 
 @given(st.lists(st.text(max_size=12), max_size=6))
 def test_any_command_line_is_parsed_or_refused(argv: list[str]) -> None:
     try:
-        config = Config.parse(argv, {})
+        config = parse(argv, {})
     except ConfigError:
         return
-    assert config.help or config.version or Config.parse(config.to_argv(), {}) == config
+    assert config.help or config.version or parse(config.to_argv(), {}) == config
 
 
 def test_the_default_command_line_is_empty() -> None:

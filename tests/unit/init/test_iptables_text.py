@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from init import argv
 from init.capture import capture
 from init.config import Config
 from init.host import Host
@@ -28,7 +29,7 @@ def test_every_rule_parses_back(config: Config, there: Host, comments: bool) -> 
 @pytest.mark.parametrize("name", CASES)
 def test_rules_tell_which_flag_made_them(name: str) -> None:
     line, there = CASES[name]
-    rules = capture(Config.parse([w for w in line.split() if w != "''"] if "''" not in line else [], {}), there).rules
+    rules = capture(argv.parse([w for w in line.split() if w != "''"] if "''" not in line else [], {}), there).rules
     assert all(rule.why.startswith("--") for rule in rules)
 
 

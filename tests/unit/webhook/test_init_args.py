@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from init.config import Config
+from init.argv import parse
 from webhook.inject import Request, inject
 from webhook.settings import Settings
 from webhook.template.functions import init_args
@@ -30,7 +30,7 @@ def test_pyinit_parses_it(settings: Settings, annotations: dict[str, str]) -> No
     pod = {"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "web"}]}}
     injected = inject(settings, Request(pod)).pod
     args = next(c["args"] for c in injected["spec"]["initContainers"] if c["name"] == "istio-init")
-    config = Config.parse([arg for arg in args if arg != "istio-iptables"], {})
+    config = parse([arg for arg in args if arg != "istio-iptables"], {})
     assert config.proxy_uids == (1337,)
     assert {15090, 15021, 15020} <= set(config.inbound_exclude_ports)
     if annotations:

@@ -11,6 +11,7 @@ import jsonpatch
 import pytest
 
 from demo.pod import expand
+from init.argv import parse
 from init.config import Config
 from webhook.inject import Request, Result, inject
 from webhook.settings import Settings
@@ -55,7 +56,7 @@ def named(spec: dict[str, Any], name: str) -> dict[str, Any]:
 
 def pyinit(spec: dict[str, Any]) -> Config:
     """What istio-init asks of pyinit: the very definition that parses it in the pod."""
-    return Config.parse(named(spec, "istio-init")["args"], {})
+    return parse(named(spec, "istio-init")["args"], {})
 
 
 def bootstrap(spec: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def test_plain_pod() -> None:
     spec = injected()
     assert [container["name"] for container in spec["initContainers"]] == ["istio-init"]
     assert [container["name"] for container in spec["containers"]] == ["web", "istio-proxy"]
-    assert pyinit(spec) == Config.parse(["-u", "1337", "-i", "*", "-b", "*", "-d", "15090,15021,15020"], {})
+    assert pyinit(spec) == parse(["-u", "1337", "-i", "*", "-b", "*", "-d", "15090,15021,15020"], {})
     assert bootstrap(spec)["node"]["cluster"] == "web.shop"
     context = named(spec, "istio-proxy")["securityContext"]
     assert (context["runAsUser"], context["runAsNonRoot"], context["readOnlyRootFilesystem"]) == (1337, True, True)
@@ -96,7 +97,7 @@ def test_plain_pod() -> None:
 )
 def test_annotations_reach_pyinit(annotation: str, value: str, flags: str) -> None:
     plain = ["-u", "1337", "-i", "*", "-b", "*", "-d", "15090,15021,15020"]
-    assert pyinit(injected({annotation: value})) == Config.parse([*plain, *flags.split()], {})
+    assert pyinit(injected({annotation: value})) == parse([*plain, *flags.split()], {})
 
 
 def test_no_interception() -> None:
