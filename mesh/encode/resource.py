@@ -1,0 +1,98 @@
+"""What is ready to be sent: bytes with their version, shared by all proxies that are to have them.
+
+From the small to the whole:
+
+    Encoded     one resource
+    Part        resources of one type that a class of proxies shares; two parts know their difference
+    Snapshot    all of one type that one proxy is to have: the parts side by side
+    State       {type URL: Snapshot} of one revision of the world
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from mesh.model.meta import ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A serialised resource; `version` is a hash of its bytes alone, so that it outlives a restart."""
+
+    name: str
+    version: str
+    body: bytes
+    origins: tuple[ObjectRef, ...] = ()
+
+
+def encoded(name: str, body: bytes, origins: tuple[ObjectRef, ...] = ()) -> Encoded:
+    """The resource with its version."""
+    return Encoded(name, blake2b(body, digest_size=8).hexdigest(), body, origins)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """From one part to a newer one."""
+
+    changed: tuple[Encoded, ...]
+    removed: tuple[str, ...]
+
+
+class Part(Mapping[str, Encoded]):
+    """Resources by name; never changed. Remembers its difference to the part that was asked for last."""
+
+    __slots__ = ("_older", "_resources", "_since")
+
+    def __init__(self, resources: Mapping[str, Encoded]) -> None:
+        self._resources = resources
+        self._older: Part | None = None
+        self._since: Changes | None = None
+
+    def __getitem__(self, name: str) -> Encoded:
+        return self._resources[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._resources)
+
+    def __len__(self) -> int:
+        return len(self._resources)
+
+    def changes_since(self, older: Part) -> Changes:
+        """What is other here than in `older`. All streams of a class ask the same, so the answer is kept."""
+        if self._since is None or self._older is not older:
+            mine, theirs = self._resources, older._resources
+            changed = tuple(
+                resource
+                for name, resource in mine.items()
+                if (before := theirs.get(name)) is not resource
+                and (before is None or before.version != resource.version)
+            )
+            removed = tuple(name for name in theirs if name not in mine)
+            # the parts before the older one are let go: no chain of revisions stays in memory
+            older._older = older._since = None
+            self._older, self._since = older, Changes(changed, removed)
+        return self._since
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All resources of a type for one proxy. No name is in two parts."""
+
+    parts: tuple[Part, ...] = ()
+
+    def get(self, name: str) -> Encoded | None:
+        """The resource of that name."""
+        for part in self.parts:
+            if (found := part.get(name)) is not None:
+                return found
+        return None
+
+    def names(self) -> Iterator[str]:
+        """All names."""
+        for part in self.parts:
+            yield from part
+
+
+State = Mapping[str, Snapshot]

@@ -1,0 +1,39 @@
+"""What is wrong in an object, or works but hardly as meant. One value for all who tell it.
+
+Admission, `analyze`, `describe`, conditions, metrics and the log show the same problems; the code is what they are
+counted and looked up by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mesh.model.meta import ObjectRef
+
+# Each code with what it means, for the documentation; `Problem.code` is one of these.
+CODES = {
+    "not-an-object": "it is no mapping with apiVersion, kind and metadata.name",
+    "unknown-field": "the kind has no such field; a misspelling?",
+    "wrong-type": "the field holds another type of value than its kind wants",
+    "not-allowed": "the value is none of those that are allowed",
+    "missing": "a field that is needed is not there",
+    "conflict": "fields that exclude one another are both set",
+    "not-supported": "the field is known but has no effect here",
+    "refused-by-envoy": "Envoy, or the rules of its API, does not take what this object asks for",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong: `path` is the field's, as in `spec.http[0].route[1].weight`; `message` says what is allowed."""
+
+    code: str
+    ref: ObjectRef
+    path: str
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        where = f"{self.ref}: {self.path}" if self.path else str(self.ref)
+        return f"{where}: {self.message} [{self.code}]"

@@ -1,0 +1,1 @@
+"""VirtualService, HTTPRoute, GRPCRoute and Ingress ──▶ one `Route`, with no word of Envoy's."""
