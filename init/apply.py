@@ -11,12 +11,13 @@ from init.errors import DriftError, UnsupportedError
 from init.iptables_text import spec
 from init.rules import Ruleset
 from init.transaction import execute
+from init.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from init.backends import Backend
+    from init.backends import Backend, Step
     from init.config import Config
     from init.log import Log
     from init.rules import Rule
@@ -27,8 +28,30 @@ if TYPE_CHECKING:
 _WAY_OUT = "--reconcile replaces them, --cleanup-only takes them away"
 
 
-def backends(config: "Config") -> "Sequence[Backend]":
+class Plan(Value):
+    """What a run would do.
+
+    backend: its name. there: what is there of ours, in every store of the kernel. wanted: what shall be there.
+    steps: all changes in order, none where all is right already. routing: those of them beside netfilter's rules.
+    drift: why a run that may not replace refuses, as lines; empty where it does not. stays: rules of another
+    configuration that are left where they are.
+    """
+
+    backend: str
+    there: Current
+    wanted: Ruleset
+    steps: "tuple[Step, ...]"
+    routing: "tuple[Step, ...]" = ()
+    drift: "tuple[str, ...]" = ()
+    stays: "tuple[Rule, ...]" = ()
+
+
+def backends(config: "Config", wanted: Ruleset) -> "Sequence[Backend]":
     """The backends to try in turn; imported only when they are the ones."""
+    if config.dry_run:
+        from init.backends.dry import dry_run
+
+        return [dry_run(config, wanted)]
     if config.effective_backend == "nftables":
         from init.backends.nft import Nftables
 
@@ -44,6 +67,8 @@ def backends(config: "Config") -> "Sequence[Backend]":
 
 def elsewhere(config: "Config", backend: "Backend") -> "list[Backend]":
     """Backends of the other stores in the kernel that hold rules of ours, ready to take them away."""
+    if not backend.store:
+        return []
     from init.backends.iptables import Iptables
     from init.backends.nft import Nftables
 
@@ -52,59 +77,73 @@ def elsewhere(config: "Config", backend: "Backend") -> "list[Backend]":
     return [other for other in others if other.store != backend.store and other.holds_ours()]
 
 
-def apply(config: "Config", wanted: Ruleset, log: "Log") -> None:
-    """Make the kernel hold these rules (with --cleanup-only: none of ours). Raises RefusedError, DriftError."""
+def apply(config: "Config", wanted: Ruleset, log: "Log") -> Plan:
+    """Make the kernel hold these rules (with --cleanup-only: none of ours); what was done.
+
+    With --dry-run nothing is done. Raises RefusedError, DriftError.
+    """
     reasons: list[str] = []
-    for backend in backends(config):
+    for backend in backends(config, wanted):
         try:
-            _apply(config, wanted, backend, log)
+            plan = prepare(config, wanted, backend)
+            if not config.dry_run:
+                _carry_out(config, plan, log)
         except UnsupportedError as e:
             log.info(f"{backend.name} does not work here: {e}")
             reasons.append(str(e))
         else:
-            return
+            return plan
     raise UnsupportedError("no way to write rules works here:\n" + "\n".join(reasons))
 
 
-def _apply(config: "Config", wanted: Ruleset, backend: "Backend", log: "Log") -> None:
+def prepare(config: "Config", wanted: Ruleset, backend: "Backend") -> Plan:
+    """Read what is there, compare, and decide what is to be done; nothing is done yet. Raises RefusedError."""
     current = backend.read(wanted.rules)
     others = elsewhere(config, backend)
-    there = [*current.rules, *(rule for other in others for rule in other.read(()).rules)]
+    there = (*current.rules, *(rule for other in others for rule in other.read(()).rules))
     prune = config.cleanup_only or config.prune
     former = routing.Former(routing.diverting_marks(there), config.tproxy_mark, config.tproxy_table, prune)
+    drift: tuple[str, ...] = ()
     if config.cleanup_only:
         wanted = Ruleset()
     elif not config.replaces:
-        for other in others:
-            raise DriftError(f"rules of ours are in force by {other.name}; {_WAY_OUT}", ())
-        refuse_drift(current, wanted.rules, backend.name)
-    before, after = routing.steps(wanted.routing, former)
+        drift = tuple(f"rules of ours are in force by {other.name}; {_WAY_OUT}" for other in others)
+        drift = drift or find_drift(current, wanted.rules, backend.name)
+    before, after = routing.steps(wanted.routing, former, backend.routes)
+    if drift:
+        return Plan(backend.name, Current(there, current.chains), wanted, (), drift=drift)
     rules = backend.write(wanted.rules) if config.force_apply or _differs(current, wanted.rules) else ()
-    if config.keeps_old:
-        _tell_what_stays(current, wanted.rules, log)
     moved = [step for other in others for step in other.write(())]
-    steps = (*before, *rules, *moved, *after)
-    if not steps:
-        log.info("nothing of ours is there" if config.cleanup_only else "all is there already", backend=backend.name)
+    return Plan(
+        backend.name,
+        Current(there, current.chains),
+        wanted,
+        (*before, *rules, *moved, *after),
+        routing=(*before, *after),
+        stays=tuple(r for r in current.rules if r.built_in and r not in wanted.rules) if config.keeps_old else (),
+    )
+
+
+def _carry_out(config: "Config", plan: Plan, log: "Log") -> None:
+    if plan.drift:
+        raise DriftError(*plan.drift)
+    for rule in plan.stays:
+        log.warn(
+            f"a rule of another configuration stays, --prune takes it away: {rule.table} {rule.chain} {spec(rule)}"
+        )
+    if not plan.steps:
+        log.info("nothing of ours is there" if config.cleanup_only else "all is there already", backend=plan.backend)
         return
-    execute(steps, log.info)
-    log.info("cleaned up" if config.cleanup_only else "done", backend=backend.name, rules=len(wanted.rules))
+    execute(plan.steps, log.info)
+    log.info("cleaned up" if config.cleanup_only else "done", backend=plan.backend, rules=len(plan.wanted.rules))
 
 
 def _differs(current: Current, wanted: "Sequence[Rule]") -> bool:
     return _by_chain(current.rules, current.chains) != _by_chain(wanted, _chains(wanted))
 
 
-def _tell_what_stays(current: Current, wanted: "Sequence[Rule]", log: "Log") -> None:
-    for rule in current.rules:
-        if rule.built_in and rule not in wanted:
-            log.warn(
-                f"a rule of another configuration stays, --prune takes it away: {rule.table} {rule.chain} {spec(rule)}"
-            )
-
-
-def refuse_drift(current: Current, wanted: "Sequence[Rule]", where: str) -> None:
-    """Raise DriftError when something of ours is in force in a table and is not what is wanted."""
+def find_drift(current: Current, wanted: "Sequence[Rule]", where: str) -> "tuple[str, ...]":
+    """Lines that tell what is in force in a table and is not what is wanted; none where nothing is."""
     there = _by_chain(current.rules, current.chains)
     want = _by_chain(wanted, _chains(wanted))
     in_force = {(r.family, r.table) for r in current.rules if r.built_in}
@@ -113,11 +152,12 @@ def refuse_drift(current: Current, wanted: "Sequence[Rule]", where: str) -> None
         for chain in sorted(there.keys() | want.keys())
         if chain[:2] in in_force and there.get(chain) != want.get(chain)
     ]
-    if drifted:
-        raise DriftError(
-            f"{where}: rules of another configuration are in force (- is there, + is asked for); {_WAY_OUT}",
-            tuple(line for chain in drifted for line in difference(chain, there.get(chain, ()), want.get(chain, ()))),
-        )
+    if not drifted:
+        return ()
+    return (
+        f"{where}: rules of another configuration are in force (- is there, + is asked for); {_WAY_OUT}",
+        *(line for chain in drifted for line in difference(chain, there.get(chain, ()), want.get(chain, ()))),
+    )
 
 
 def difference(chain: "Chain", there: "Sequence[Rule]", want: "Sequence[Rule]") -> "Iterator[str]":

@@ -52,7 +52,7 @@ def _run(config: "Config", log: Log) -> int:
     if config.dry_run:
         from init.show import show
 
-        _print(show(config, ruleset))
+        _print(show(config, apply(config, ruleset, log)))
         return 0
     if not config.skip_rule_apply:
         if in_host_network() and not config.allow_host_network:

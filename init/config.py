@@ -197,7 +197,13 @@ class Config(Value):
     comments: str = _KERNEL(
         "comments", "", kinds.choice("on", "off"), "on", "write into each rule's comment which flag made it"
     )
-    format: str = _SHOW("format", "", kinds.choice("restore", "nft", "json", "table"), "restore", "of --dry-run")
+    format: str = _SHOW(
+        "format",
+        "",
+        kinds.choice("restore", "nft", "json", "table", empty=""),
+        "",
+        "of --dry-run; empty: what the backend's own program reads",
+    )
     log_format: str = _SHOW("log-format", "", kinds.choice("text", "json"), "text", "of the log on stderr")
     log_level: str = _SHOW(
         "log-level",

@@ -44,7 +44,7 @@ class DriftError(PyinitError):
 
     exit_code = 3
 
-    def __init__(self, message: str, difference: "tuple[str, ...]") -> None:
+    def __init__(self, message: str, *difference: str) -> None:
         super().__init__("\n".join((message, *difference)))
         self.difference = difference
 

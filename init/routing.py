@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from init.backends import Routes
     from init.rules import Routing, Rule
 
 
@@ -34,7 +35,7 @@ class Item(Value):
             if self.there() == add:
                 undo()
 
-        return Step(what, _refusing(what, do), _refusing(what, back))
+        return Step(what, f"# {what}\n", _refusing(what, do), _refusing(what, back))
 
 
 def diverting_marks(rules: "Iterable[Rule]") -> "set[int]":
@@ -59,14 +60,14 @@ class Former(Value):
     prune: bool
 
 
-def steps(wanted: "Sequence[Routing]", former: Former) -> "tuple[list[Step], list[Step]]":
+def steps(wanted: "Sequence[Routing]", former: Former, routes: "Routes") -> "tuple[list[Step], list[Step]]":
     """Steps to take before the rules change (what they rely on) and after (what they no longer need)."""
     try:
-        missing, idle = _source(any(r.source for r in wanted), former.prune)
+        missing, idle = _source(any(r.source for r in wanted), former.prune, routes)
         for family in (4, 6):
             want = {(r.mark, r.table) for r in wanted if r.family == family and r.mark}
             if want or former.marks or former.prune:
-                more_missing, more_idle = _marked(family, want, former)
+                more_missing, more_idle = _marked(family, want, former, routes)
                 missing += more_missing
                 idle += more_idle
     except OSError as e:
@@ -74,29 +75,31 @@ def steps(wanted: "Sequence[Routing]", former: Former) -> "tuple[list[Step], lis
     return [item.step(add=True) for item in missing], [item.step(add=False) for item in idle]
 
 
-def _source(wanted: bool, prune: bool) -> "tuple[list[Item], list[Item]]":
+def _source(wanted: bool, prune: bool, routes: "Routes") -> "tuple[list[Item], list[Item]]":
     """The address ::6, if it is missing; and if it is there for nothing."""
-    item = _source_item()
+    item, there = _source_item(), PASSTHROUGH[6] in routes.addresses()
     if wanted:
-        return ([] if item.there() else [item]), []
-    return [], ([item] if prune and item.there() else [])
+        return ([] if there else [item]), []
+    return [], ([item] if prune and there else [])
 
 
-def _marked(family: int, want: "set[tuple[int, int]]", former: Former) -> "tuple[list[Item], list[Item]]":
+def _marked(
+    family: int, want: "set[tuple[int, int]]", former: Former, routes: "Routes"
+) -> "tuple[list[Item], list[Item]]":
     """Routes and policy rules that are missing; and those that are there for nothing."""
-    routes = netlink.local_tables(family)
+    local = routes.local_tables(family)
     named = {(former.mark, former.table)} if former.prune else set()
     # A policy rule is ours when it is wanted or named; or when its mark is, and its table is of the kind that we make.
     there = {
         (mark, table)
-        for mark, table in netlink.mark_rules(family)
-        if (mark, table) in want | named or (mark in former.marks and table in routes)
+        for mark, table in routes.mark_rules(family)
+        if (mark, table) in want | named or (mark in former.marks and table in local)
     }
     wanted_tables = {table for _, table in want}
-    missing = [_route_item(family, table) for table in sorted(wanted_tables - routes)]
+    missing = [_route_item(family, table) for table in sorted(wanted_tables - local)]
     missing += [_rule_item(family, *pair) for pair in sorted(want - there)]
     idle = [_rule_item(family, *pair) for pair in sorted(there - want)]
-    idle += [_route_item(family, table) for table in sorted({t for _, t in there | named} & routes - wanted_tables)]
+    idle += [_route_item(family, table) for table in sorted({t for _, t in there | named} & local - wanted_tables)]
     return missing, idle
 
 

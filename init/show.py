@@ -1,65 +1,36 @@
-"""--dry-run: what would be written, as text; netfilter rules, and the routing beside them."""
+"""--dry-run: what would be done, as text."""
 
 from init.iptables_text import spec
 from init.rules import TABLES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from init.apply import Plan
     from init.config import Config
-    from init.rules import Rule, Ruleset
+    from init.rules import Rule
 
 
-def show(config: "Config", ruleset: "Ruleset") -> str:
-    """The ruleset in the format that was asked for."""
+def show(config: "Config", plan: "Plan") -> str:
+    """The plan in the format that was asked for: its steps as programs read them, or its rules with their reasons."""
+    removed = [r for r in plan.there.rules if r not in plan.wanted.rules]
     if config.format == "json":
         from init.log import as_json
 
-        routing = list(_routing(ruleset))
-        return as_json({"rules": [_fields(r) for r in ruleset.rules], "routing": routing}) + "\n"
+        steps = [step.what for step in plan.routing]
+        rules = {"rules": plan.wanted.rules, "removed": removed}
+        fields = {name: [_fields(r) for r in found] for name, found in rules.items()}
+        return as_json({**fields, "routing": steps}) + "\n"
     if config.format == "table":
-        by_chain = sorted(ruleset.rules, key=lambda r: (r.family, TABLES.index(r.table), r.chain))
-        rules = "".join(_table([_fields(r) for r in by_chain]))
-    elif config.format == "nft":
-        from init.nft_text import script
-
-        rules = script(ruleset.rules, comments=config.comments == "on")
-    else:
-        rules = "".join(_restore(config, ruleset))
-    return rules + "".join(f"# {line}\n" for line in _routing(ruleset))
+        rows = [{"change": "-"} | _fields(r) for r in _by_chain(removed)]
+        rows += [({"change": "+"} if removed else {}) | _fields(r) for r in _by_chain(plan.wanted.rules)]
+        return "".join((*_table(rows), *(step.text for step in plan.routing)))
+    return "".join(step.text for step in plan.steps)
 
 
-def _restore(config: "Config", ruleset: "Ruleset") -> "Iterator[str]":
-    for family, program in ((4, "iptables-restore"), (6, "ip6tables-restore")):
-        rules = [r for r in ruleset.rules if r.family == family]
-        if rules:
-            yield f"# {program} --noflush\n"
-        for table in TABLES:
-            mine = [r for r in rules if r.table == table]
-            if mine:
-                yield f"*{table}\n"
-                targets = [str(r.target.value) for r in mine if r.target.kind == "JUMP"]
-                chains = dict.fromkeys(targets + [r.chain for r in mine if not r.built_in])
-                yield from (f":{chain} - [0:0]\n" for chain in chains)
-                heads = [r for r in mine if r.built_in and r.first]
-                yield from (f"-I {r.chain} {n} {_spec(config, r)}\n" for n, r in enumerate(heads, 1))
-                yield from (f"-A {r.chain} {_spec(config, r)}\n" for r in mine if r not in heads)
-                yield "COMMIT\n"
-
-
-def _spec(config: "Config", rule: "Rule") -> str:
-    return spec(rule, comments=config.comments == "on")
-
-
-def _routing(ruleset: "Ruleset") -> "Iterator[str]":
-    for need in ruleset.routing:
-        ip = f"ip -{need.family}"
-        if need.source:
-            yield f"{ip} addr add {need.source} dev lo"
-        if need.mark:
-            yield f"{ip} route add local default dev lo table {need.table}"
-            yield f"{ip} rule add fwmark {need.mark:#x} lookup {need.table}"
+def _by_chain(rules: "Iterable[Rule]") -> "list[Rule]":
+    return sorted(rules, key=lambda r: (r.family, TABLES.index(r.table), r.chain))
 
 
 def _fields(rule: "Rule") -> "dict[str, str]":
@@ -73,7 +44,8 @@ def _fields(rule: "Rule") -> "dict[str, str]":
 
 
 def _table(rows: "list[dict[str, str]]") -> "Iterator[str]":
-    heading = {name: name.upper() for name in ("family", "table", "chain", "rule", "why")}
+    names = rows[0] if rows else ("family", "table", "chain", "rule", "why")
+    heading = {name: name.upper() for name in names}
     widths = {name: max(len(row[name]) for row in [heading, *rows]) for name in heading}
     for row in (heading, *rows):
         yield "  ".join(row[name].ljust(widths[name]) for name in heading).rstrip() + "\n"

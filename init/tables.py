@@ -120,8 +120,13 @@ class Ours:
                 continue
             if chain not in CHAINS:
                 take += [f"-D {chain} {line}" for line in old or () if self(table, chain, line)]
-                places = enumerate(new or (), 1)
-                link += [f"-I {chain} {place} {line}" for place, line in places if self(table, chain, line)]
+                places = [(place, line, self(table, chain, line)) for place, line in enumerate(new or (), 1)]
+                last = max((place for place, _, mine in places if not mine), default=0)  # of others
+                link += [
+                    f"-A {chain} {line}" if place > last else f"-I {chain} {place} {line}"
+                    for place, line, mine in places
+                    if mine
+                ]
             elif new is not None:
                 make.append(f":{chain} - [0:0]")  # a chain that exists is emptied by this
                 fill += [f"-A {chain} {line}" for line in new]

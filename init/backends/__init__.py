@@ -4,12 +4,23 @@ A backend reads what is there of ours as the same values that `capture` makes, a
 wanted in steps that can be taken back. It decides nothing: comparing, order, drift and rollback are `init.apply`'s.
 """
 
+from init import netlink
 from init.rules import Rule
 from init.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
+
+    from init.network import Network
+
+    class Routes(Protocol):
+        """What is there of routing; the module netlink asks the kernel."""
+
+        def addresses(self) -> list[Network]: ...  # noqa: D102 - see init.netlink
+        def mark_rules(self, family: int) -> list[tuple[int, int]]: ...  # noqa: D102
+        def local_tables(self, family: int) -> set[int]: ...  # noqa: D102
 
 
 class Current(Value):
@@ -26,11 +37,13 @@ class Current(Value):
 class Step(Value):
     """One change of the system. what: for the log. do, undo: raise RefusedError.
 
+    text: the change as the program that makes it, or would make it, reads it; with remarks behind `#`. Ends a line.
     `undo` leaves all as it was before `do`, whether that was done wholly, in part, or not at all, and can be repeated.
     atomic: the kernel does all of it or nothing, even when the process that asks for it is killed.
     """
 
     what: str
+    text: str
     do: "Callable[[], None]"
     undo: "Callable[[], None]"
     atomic: bool = True
@@ -39,11 +52,13 @@ class Step(Value):
 class Backend:
     """A way to read and write rules.
 
-    name: for people. store: where in the kernel its rules are ("nft", "legacy": iptables' tables; "nftables": our own).
+    name: for people. store: where in the kernel its rules are ("nft", "legacy": iptables' tables; "nftables": our own;
+    empty: nowhere). routes: what is there beside its rules.
     """
 
     name = ""
     store = ""
+    routes: "Routes" = netlink
 
     def holds_ours(self) -> bool:
         """Whether rules of ours are there; costs no subprocess where none are. False where this cannot work."""

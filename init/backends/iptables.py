@@ -115,7 +115,8 @@ class Iptables(Backend):
 
         tables = [line[1:] for line in script.splitlines() if line[:1] == "*"]
         what = f"{self.name}, IPv{family}: {', '.join(tables)}"
-        return Step(what, do, undo, atomic=len(tables) == 1)
+        text = f"# {self._named(family, 'restore')} --noflush\n{script}"
+        return Step(what, text, do, undo, atomic=len(tables) == 1)
 
     def _tables(self, family: int) -> "Tables":
         """The family's tables; empty, without running anything, where the kernel says that there are none."""
@@ -135,8 +136,11 @@ class Iptables(Backend):
         for verb in ("save", "restore"):
             self._program(family, verb)
 
+    def _named(self, family: int, verb: str) -> str:
+        return "-".join(filter(None, (_PREFIX[family], self.variant, verb)))
+
     def _program(self, family: int, verb: str) -> str:
-        name = f"{_PREFIX[family]}-{self.variant}-{verb}"
+        name = self._named(family, verb)
         program = process.find(name) or _unnamed(family, self.variant, verb)
         if not program:
             raise UnsupportedError(f"{name} is not installed; install the package iptables")
@@ -146,7 +150,7 @@ class Iptables(Backend):
         result = process.run([self._program(family, verb), *options], given, self._environ)
         if result.status == 0:
             return result.output
-        name = f"{_PREFIX[family]}-{self.variant}-{verb}"
+        name = self._named(family, verb)
         said = " ".join(line.strip() for line in result.errors.splitlines() if line.strip() and line[0] != "#")
         said = said or f"ended with status {result.status}"
         if "Permission denied" in said or "Operation not permitted" in said:

@@ -33,22 +33,28 @@ class Nftables(Backend):
 
     def read(self, wanted: "Sequence[Rule]") -> Current:  # noqa: ARG002 - in tables of our own, all rules are ours
         """What is in our tables; their text is kept for the way back."""
-        self._before = nft_text.text_of_ours(self._nft("-n", "list", "ruleset"))
+        self._before = nft_text.text_of_ours(self._listing())
         rules, chains = nft_text.parse(self._before)
         return Current(tuple(rules), frozenset(chains))
 
     def write(self, rules: "Sequence[Rule]") -> "tuple[Step, ...]":
         """One step: the old tables go and the new ones come in one transaction."""
         before, after = self._before, nft_text.script(rules, self._comments)
+        there, back = _swap(before, after), _swap(after, before)
         return (
-            Step("nft: tables istio-proxy-*", lambda: self._swap(before, after), lambda: self._swap(after, before)),
+            Step(
+                "nft: tables istio-proxy-*",
+                f"# nft -f -\n{there}",
+                lambda: self._write(there),
+                lambda: self._write(back),
+            ),
         )
 
-    def _swap(self, old: str, new: str) -> None:
-        tables = dict.fromkeys(line.removesuffix(" {") for line in f"{old}{new}".splitlines() if line[:6] == "table ")
-        # Added first, so that deleting never meets a table that is not there.
-        gone = "".join(f"add {table}\ndelete {table}\n" for table in tables)
-        self._nft("-f", "-", given=gone + new)
+    def _listing(self) -> str:
+        return self._nft("-n", "list", "ruleset")
+
+    def _write(self, script: str) -> None:
+        self._nft("-f", "-", given=script)
 
     def _nft(self, *args: str, given: str = "") -> str:
         program = process.find("nft")
@@ -66,3 +72,10 @@ class Nftables(Backend):
                 "nft_ct, nft_tproxy; or leave out --native-nftables to use iptables."
             )
         raise RefusedError(f"nft: {said}")
+
+
+def _swap(old: str, new: str) -> str:
+    """A script that puts tables in the place of others, or of themselves."""
+    tables = dict.fromkeys(line.removesuffix(" {") for line in f"{old}{new}".splitlines() if line[:6] == "table ")
+    # Added first, so that deleting never meets a table that is not there.
+    return "".join(f"add {table}\ndelete {table}\n" for table in tables) + new

@@ -48,6 +48,44 @@ def test_dry_run_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert "ip -4 rule add fwmark 0x539 lookup 133" in shown["routing"]
 
 
+DUAL = ["-i", "*", "-b", "*", "-m", "TPROXY"]
+
+
+def test_dry_run_shows_what_the_backend_would_read(capfd: pytest.CaptureFixture[str]) -> None:
+    restore = said(capfd, *DUAL, "--dry-run")
+    assert restore.startswith(
+        "# ip -4 route add local default dev lo table 133\n# ip -4 rule add fwmark 0x539 lookup 133"
+    )
+    assert "# iptables-restore --noflush\n*mangle\n" in restore
+    assert '-A OUTPUT -m comment --comment "pyinit --istio-service-cidr" -j ISTIO_OUTPUT\nCOMMIT\n' in restore
+    native = said(capfd, *DUAL, "--dry-run", "--native-nftables")
+    assert "# nft -f -\n" in native
+    assert "table ip istio-proxy-nat {" in native
+    assert "iptables" not in native
+    assert said(capfd, *DUAL, "--dry-run", "--format=nft") == native
+    assert said(capfd, *DUAL, "--dry-run", "--native-nftables", "--format=restore") == restore
+    assert "# iptables-legacy-restore --noflush" in said(capfd, "--dry-run", "--force-iptables-binary=legacy")
+
+
+def test_dry_run_of_a_clean_up_shows_what_would_go(capfd: pytest.CaptureFixture[str]) -> None:
+    restore = said(capfd, *DUAL, "--dry-run", "--cleanup-only")
+    assert '-D OUTPUT -m comment --comment "pyinit --istio-service-cidr" -j ISTIO_OUTPUT\n' in restore
+    assert "-X ISTIO_OUTPUT\n" in restore
+    assert "-A " not in restore
+    assert restore.endswith(
+        "# ip -4 rule del fwmark 0x539 lookup 133\n# ip -4 route del local default dev lo table 133\n"
+    )
+    native = said(capfd, *DUAL, "--dry-run", "--cleanup-only", "--native-nftables")
+    assert "delete table ip istio-proxy-nat\n" in native
+    assert "chain" not in native
+    gone = json.loads(said(capfd, *DUAL, "--dry-run", "--cleanup-only", "--format=json"))
+    assert gone["rules"] == []
+    assert "-j ISTIO_OUTPUT" in [rule["rule"] for rule in gone["removed"]]
+    table = said(capfd, *DUAL, "--dry-run", "--cleanup-only", "--format=table").splitlines()
+    assert table[0].startswith("CHANGE  FAMILY")
+    assert all(line.startswith(("-  ", "# ip ")) for line in table[1:])
+
+
 def test_bad_input_ends_with_1_and_one_line_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["-p", "0", "--nope"], {}) == 1
     assert len(capfd.readouterr().err.splitlines()) == 2

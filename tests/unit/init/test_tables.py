@@ -104,7 +104,7 @@ def test_nothing_of_others_is_written() -> None:
     script = ours.script(before, ours.replaced(before, rules(config("-i * -b * -k eth1"), 4), True, keep=False))
     assert not any(word in script for word in ("9999", "KUBE", "filter", "udp", "-X", "-F", "-D", ":OUTPUT"))
     assert '-I PREROUTING 1 -i eth1 -m comment --comment "pyinit --kube-virt-interfaces" -j ISTIO_REDIRECT' in script
-    assert '-I PREROUTING 4 -p tcp -m comment --comment "pyinit --istio-inbound-ports" -j ISTIO_INBOUND' in script
+    assert '-A PREROUTING -p tcp -m comment --comment "pyinit --istio-inbound-ports" -j ISTIO_INBOUND' in script
 
 
 @pytest.mark.parametrize("keep", [True, False])

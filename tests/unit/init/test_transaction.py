@@ -26,7 +26,7 @@ class World:
                 raise RefusedError(f"{name} stays")
             self.undone.append(name)
 
-        return Step(name, do, undo)
+        return Step(name, "", do, undo)
 
 
 def test_all_steps_are_done_and_told() -> None:
