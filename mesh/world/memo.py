@@ -1,0 +1,180 @@
+"""Queries: pure functions whose results are kept, with a record of what each has read.
+
+    input ──read by──▶ query ──read by──▶ query ──read by──▶ … ──▶ what proxies are sent
+
+When an input changes, what has read it, directly or not, is marked; nothing is computed before somebody asks. Then a
+marked query first asks what it had read whether that changed, and is computed again only if so; a result that equals
+the one before stops the change there. So a change costs what it reaches, and no list of who depends on what is ever
+written by hand.
+
+A query that nobody reads any more is forgotten; one that was read from outside of any query stays until `release`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+CLEAN, CHECK, DIRTY, RUNNING = range(4)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+M = TypeVar("M", bound="Memo")
+
+
+class Failed:
+    """In the place of a result: the exception that the query ended with, raised again for whoever reads it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Node:
+    """An input, or one query with one set of arguments."""
+
+    __slots__ = ("args", "function", "readers", "root", "sources", "state", "value")
+
+    def __init__(self, function: Callable[..., Any] | None, args: tuple[Hashable, ...], value: Any = None) -> None:
+        self.function, self.args, self.value = function, args, value
+        self.sources: dict[Node, None] = {}
+        self.readers: set[Node] = set()
+        self.state = CLEAN if function is None else DIRTY
+        self.root = False
+
+    def mark(self, state: int) -> None:
+        """Something below changed: DIRTY where it is what this node reads itself, CHECK where it is further away."""
+        if self.state < state:
+            fresh = self.state == CLEAN
+            self.state = state
+            if fresh:
+                for reader in self.readers:
+                    reader.mark(CHECK)
+
+
+class Memo:
+    """All nodes; the world is one (see `mesh.world.world`)."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[Any, ...], Node] = {}
+        self._reading: list[Node] = []
+        self._unread: set[Node] = set()
+        self.computed = 0
+        """How many queries have been computed so far: what tests hold the cost of a change against."""
+
+    def read(self, function: Callable[..., Any], args: tuple[Hashable, ...]) -> Any:
+        """The result of the query, computed if need be; who reads is recorded."""
+        key = (function, *args)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(function, args)
+        return self._read(node)
+
+    def release(self, function: Callable[..., Any], args: tuple[Hashable, ...]) -> None:
+        """What was read from outside before is not needed any more."""
+        node = self._nodes.get((function, *args))
+        if node is not None:
+            node.root = False
+            self._unread.add(node)
+
+    def input(self, key: tuple[Hashable, ...], default: Any) -> Any:
+        """An input's value, recorded as read; `default` is what it has before it was ever set."""
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(None, key, default)
+        return self._read(node)
+
+    def set_input(self, key: tuple[Hashable, ...], value: Any) -> None:
+        """Gives an input its value; what has read it is marked."""
+        node = self._nodes.get(key)
+        if node is None:
+            return  # nobody has read it: the value is taken from the world's tables when someone does
+        node.value = value
+        for reader in node.readers:
+            reader.mark(DIRTY)
+
+    def collect(self) -> int:
+        """Forgets what nobody reads any more; returns how many nodes that were."""
+        forgotten = 0
+        while self._unread:
+            node = self._unread.pop()
+            if node.readers or node.root:
+                continue
+            self._nodes.pop(node.args if node.function is None else (node.function, *node.args), None)
+            forgotten += 1
+            for source in node.sources:
+                source.readers.discard(node)
+                if not source.readers:
+                    self._unread.add(source)
+            node.sources = {}
+        return forgotten
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def _read(self, node: Node) -> Any:
+        if self._reading:
+            self._reading[-1].sources[node] = None
+        else:
+            node.root = True
+        if node.state != CLEAN:
+            self._bring_up(node)
+        value = node.value
+        if type(value) is Failed:
+            raise value.error
+        return value
+
+    def _bring_up(self, node: Node) -> None:
+        if node.state == RUNNING:
+            raise RecursionError(f"query {node.function} reads itself with {node.args}")
+        if node.state == CHECK:
+            for source in node.sources:
+                if source.state != CLEAN:
+                    self._bring_up(source)
+                    # a source whose result changed has marked its readers
+                    if node.state == DIRTY:
+                        break
+            else:
+                node.state = CLEAN
+                return
+        self._compute(node)
+
+    def _compute(self, node: Node) -> None:
+        before = node.sources
+        node.sources = {}
+        node.state = RUNNING
+        self._reading.append(node)
+        self.computed += 1
+        value: Any
+        try:
+            assert node.function is not None
+            value = node.function(self, *node.args)
+        except Exception as error:
+            value = Failed(error)
+        finally:
+            self._reading.pop()
+            for source in node.sources:
+                source.readers.add(node)
+            for source in before:
+                if source not in node.sources:
+                    source.readers.discard(node)
+                    if not source.readers:
+                        self._unread.add(source)
+            node.state = CLEAN
+        if value is not node.value and (type(value) is Failed or type(node.value) is Failed or value != node.value):
+            node.value = value
+            for reader in node.readers:
+                reader.mark(DIRTY)
+
+
+def query(function: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
+    """Makes a pure function of the world, and of arguments that can be hashed, a query."""
+
+    def ask(world: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        assert not kwargs
+        return world.read(function, args)  # type: ignore[no-any-return]
+
+    ask.__name__, ask.__doc__, ask.__module__ = function.__name__, function.__doc__, function.__module__
+    ask.__qualname__, ask.__wrapped__ = function.__qualname__, function  # type: ignore[attr-defined]
+    return ask
