@@ -24,6 +24,9 @@ class Locality(NamedTuple):
         return cls(*[*text.split("/"), "", "", ""][:3])
 
 
+NOWHERE = Locality()
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """A sidecar, or a gateway (which Istio calls a router).
@@ -39,7 +42,7 @@ class Proxy:
     domain: str = "cluster.local"
     labels: Mapping[str, str] = field(default_factory=dict)
     service_account: str = ""
-    locality: Locality = Locality()
+    locality: Locality = NOWHERE
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -97,7 +100,7 @@ class Scope:
     kind: Kind
     namespace: str
     labels: tuple[tuple[str, str], ...] = ()
-    locality: Locality = Locality()
+    locality: Locality = NOWHERE
     domain: str = "cluster.local"
 
     def matches(self, selector: Mapping[str, str]) -> bool:
