@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
+
+from mesh.model.table import EMPTY, Table
 
 
 class ObjectRef(NamedTuple):
@@ -27,8 +30,8 @@ class Meta:
     """
 
     ref: ObjectRef
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = EMPTY
     created: str = ""
     generation: int = 0
     resource_version: str = field(default="", compare=False)
@@ -51,15 +54,32 @@ class Meta:
 
 
 def meta(kind: str, thing: Mapping[str, Any], namespaced: bool = True) -> Meta:
-    """The metadata of an object of this kind; a namespaced one without a namespace is in `default`."""
-    data = thing.get("metadata") or {}
-    namespace = (data.get("namespace") or "default") if namespaced else ""
+    """The metadata of an object of this kind; a namespaced one without a namespace is in `default`.
+
+    It never fails: what is of another type than it should be counts as absent (`kinds.parse` tells it).
+    """
+    data = _map(thing.get("metadata"))
+    generation = data.get("generation")
     return Meta(
-        ref=ObjectRef(kind, str(namespace), str(data.get("name") or "")),
-        labels={str(k): str(v) for k, v in (data.get("labels") or {}).items()},
-        annotations={str(k): str(v) for k, v in (data.get("annotations") or {}).items()},
-        created=str(data.get("creationTimestamp") or ""),
-        generation=int(data.get("generation") or 0),
-        resource_version=str(data.get("resourceVersion") or ""),
-        uid=str(data.get("uid") or ""),
+        ref=ObjectRef(kind, (_text(data.get("namespace")) or "default") if namespaced else "", _text(data.get("name"))),
+        labels=_texts(data.get("labels")),
+        annotations=_texts(data.get("annotations")),
+        created=_text(data.get("creationTimestamp")),
+        generation=generation if isinstance(generation, int) else 0,
+        resource_version=_text(data.get("resourceVersion")),
+        uid=_text(data.get("uid")),
     )
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):  # YAML reads an unquoted time as one
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: Any) -> Mapping[str, str]:
+    return Table((k, v) for k, v in _map(value).items() if isinstance(k, str) and isinstance(v, str))

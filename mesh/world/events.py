@@ -1,11 +1,17 @@
-"""What sources deliver: objects as parsed values, one at a time, in any order."""
+"""What sources deliver: objects as parsed values, one at a time, in any order.
+
+A source tells each object before the `Listed` of its kind; what then goes comes as Remove. So empty and unknown differ
+by `Listed`, never by a guess, and a connection that breaks tells nothing. `kind` is `Kind.key` of `mesh.model.kinds`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mesh.model.problem import Problem
+from mesh.model.table import EMPTY
 
 
 class Key(NamedTuple):
@@ -17,12 +23,16 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """The object is there, new or changed. `value` is None where it could not be read: then it counts as absent."""
+    """The object is there, new or changed. `value` is None where it could not be read: then it counts as absent.
+
+    `raw` is the object as it came, for those who write its status; it takes no part in comparing.
+    """
 
     kind: str
     key: Key
     value: Any
     problems: tuple[Problem, ...] = ()
+    raw: Mapping[str, Any] = field(default=EMPTY, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

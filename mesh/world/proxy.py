@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+from mesh.model.workload import NOWHERE, Locality
 
 Kind = Literal["sidecar", "router"]
 KINDS: tuple[Kind, ...] = ("sidecar", "router")
-
-
-class Locality(NamedTuple):
-    """Where it runs (core.v3.Locality); empty where it is not known."""
-
-    region: str = ""
-    zone: str = ""
-    subzone: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Locality:
-        """From "region/zone/subzone", as Istio writes it."""
-        return cls(*[*text.split("/"), "", "", ""][:3])
-
-
-NOWHERE = Locality()
 
 
 @dataclass(frozen=True, slots=True)
