@@ -63,6 +63,12 @@ class SupervisorMetrics:
             ["what", "result"],
             registry=self.registry,
         )
+        self._last_reload = Gauge(
+            "pyinject_last_reload_successful",
+            "Whether the last update was put in force (1) or refused (0), by what it changed",
+            ["what"],
+            registry=self.registry,
+        )
         self._certificate_expiry = Gauge(
             "pyinject_certificate_expiry_timestamp_seconds",
             "When the serving certificate ends (Unix time)",
@@ -78,6 +84,7 @@ class SupervisorMetrics:
     def reloaded(self, what: str, *, applied: bool) -> None:
         """Count an update of `what` (settings, certificate, cluster) that was put in force or refused."""
         self._reloads.labels(what, "applied" if applied else "refused").inc()
+        self._last_reload.labels(what).set(applied)
 
     def certificate_expires(self, timestamp: float) -> None:
         """Tell when the certificate in force ends."""

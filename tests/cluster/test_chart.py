@@ -7,25 +7,12 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
-from tests.cluster.harness import CLUSTER, NAMESPACE, ROOT, Cluster, eventually
+from tests.cluster.charts import CHART, helm, refusal, rendered
+from tests.cluster.harness import ROOT, Cluster, eventually
 from tests.cluster.objects import containers, pod, pod_spec
 
-CHART = ROOT / "deploy" / "chart"
 REVISION = "canary"
-
-
-def helm(*arguments: str, check: bool = True) -> str:
-    done = subprocess.run([CLUSTER, "helm", *arguments], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout + ("" if check else done.stderr)
-
-
-def rendered(*settings: str) -> dict[tuple[str, str], dict[str, object]]:
-    flags = [f"--set-json={setting}" for setting in settings]
-    text = helm("template", "pysidecar", str(CHART), "--namespace", NAMESPACE, "--kube-version", "1.30", *flags)
-    return {(found["kind"], found["metadata"]["name"]): found for found in yaml.safe_load_all(text) if found}
 
 
 def test_the_committed_manifests_are_the_chart_s() -> None:
@@ -44,11 +31,26 @@ def test_lint() -> None:
         "webhook.timeoutSeconds=31",
         'image={"repo":"x"}',
         "logs=1",
+        'image.digests={"webhook":"1234"}',
+        'image.digests={"envoy":"sha256:%s"}' % ("1" * 64),
+        'webhook.matchConditions=[{"name":"own-network","expression":"true"}]',
+        'webhook.namespaceSelector={"key":"team"}',
+        'extraEnv=[{"key":"A","value":"b"}]',
+        'extraEnv=[{"name":"A","value":1}]',
+        'extraArgs="--log-level=debug"',
+        'podLabels={"app.kubernetes.io/name":"mine"}',
+        "networkPolicy.apiServerPorts=[]",
+        'networkPolicy.apiServers=["10.0.0.0/8"]',
+        'networkPolicy.scrapers=[{"ipBlock":{"cidr":"10.0.0.1"}}]',
+        'autoscaling={"enabled":"yes"}',
+        'serviceMonitor.interval="30"',
+        "prometheusRule.refusedShare=10",
+        "prometheusRule.certificateDays=1",
+        'topologySpreadConstraints=[{"topologyKey":"zone"}]',
     ],
 )
 def test_values_that_mean_nothing_are_refused(setting: str) -> None:
-    said = helm("template", "pysidecar", str(CHART), "--kube-version", "1.30", f"--set-json={setting}", check=False)
-    assert "values don't meet the specifications of the schema" in said
+    assert "values don't meet the specifications of the schema" in refusal(setting)
 
 
 def test_a_certificate_of_one_s_own_needs_no_rights_on_secrets_or_webhooks() -> None:
