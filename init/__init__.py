@@ -12,7 +12,8 @@ The way of a packet's rules:
     iptables_text, tables, nft_text rules as text, and back
     backends, routing               what is there, and steps that change it
     apply, transaction              compare, decide, change all or nothing
-    validate                        --run-validation: where packets go
+    landing                         where a ruleset lets a packet land: pure
+    probes, validate, wire          --run-validation: packets sent, and where they arrive
     cli, usage, show, log, errors   what people see
 
 May import the standard library alone, and of that only what starts quickly: every pod waits for this program. The one

@@ -64,7 +64,7 @@ def _run(config: "Config", log: Log) -> int:
     if config.run_validation and not config.cleanup_only:
         from init.validate import validate
 
-        validate(config, host, log)
+        validate(config, host, ruleset, log)
     return 0
 
 

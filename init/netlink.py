@@ -5,7 +5,7 @@ Messages are those of rtnetlink(7) and of the kernel's rtnetlink.h, fib_rules.h,
 Every function works in the caller's network namespace and raises OSError with the kernel's reason.
 """
 
-from _socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNSPEC, SOCK_CLOEXEC, SOCK_RAW, socket
+from _socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNSPEC, SOCK_CLOEXEC, SOCK_RAW, if_indextoname, socket
 from _struct import calcsize, pack, unpack_from
 from os import strerror
 
@@ -41,6 +41,13 @@ def addresses() -> "list[Network]":
         if data[0] in _FAMILY and address:
             found.append(Network.of(_FAMILY[data[0]], address))
     return found
+
+
+def interface_to(address: Network) -> str:
+    """The interface by which a packet to this address leaves, as `ip route get` says; lo where it is this machine's."""
+    header = pack("=8BI", _AF[address.family], address.length, *[0] * 6, 0)
+    (data,) = talk(ROUTE, _GETROUTE, ACK, header + attribute(_RTA_DST, address.packed))
+    return if_indextoname(unpack_from("=I", dict(_attributes(data, 12))[_RTA_OIF])[0])
 
 
 def add_source(address: Network) -> None:

@@ -12,8 +12,9 @@ from contextlib import ExitStack, suppress
 from selectors import EVENT_READ, DefaultSelector
 from time import monotonic
 
+from init import netlink
 from init.errors import RefusedError, ValidationError
-from init.probes import plan
+from init.probes import Place, listening, plan
 from init.values import Value
 from init.wire import HOST, Wire
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
     from init.config import Config
     from init.host import Host
+    from init.landing import Packet
     from init.log import Log
     from init.probes import Probe
+    from init.rules import Ruleset
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the same number
 _AF = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -54,14 +57,14 @@ class Arrival(Value):
     original: "tuple[str, int] | None"
 
 
-def validate(config: "Config", host: "Host", log: "Log") -> None:
+def validate(config: "Config", host: "Host", ruleset: "Ruleset", log: "Log") -> "list[Outcome]":
     """Send all probes. Raises ValidationError when one did not arrive where it should, or none could be sent."""
-    outcomes = _Validator(config, host).run(plan(config, host))
+    outcomes = _Validator(config, host, ruleset).run()
     rows = table(outcomes)
     failed = sum(o.state == FAILED for o in outcomes)
     passed = sum(o.state == PASSED for o in outcomes)
-    captured = any(o.state == PASSED and o.probe.arrives for o in outcomes)
-    if failed or not captured:
+    captured = [o.state for o in outcomes if o.probe.arrives]
+    if failed or (PASSED not in captured and captured) or not passed:
         reason = (
             f"{failed} of {failed + passed} probes failed" if failed else "no probe of captured traffic could be sent"
         )
@@ -69,40 +72,49 @@ def validate(config: "Config", host: "Host", log: "Log") -> None:
     for row in rows:
         log.info(row)
     log.info("validation passed", probes=passed)
+    return outcomes
 
 
 def table(outcomes: "Sequence[Outcome]") -> "list[str]":
     """The outcomes as lines of a table."""
-    heading = ("", "from", "probe", "to", "must arrive at", "note")
-    cells = [heading]
+    cells = [("", "from", "probe", "to", "must arrive at", "because of", "note")]
     for outcome in outcomes:
-        probe = outcome.probe
-        to = f"{probe.protocol} {_endpoint(probe.destination.host, probe.port)}"
+        probe, packet = outcome.probe, outcome.probe.packet
+        to = f"{packet.protocol} {_endpoint(packet.destination.host, packet.port)}"
         arrives = f"port {probe.arrives}" if probe.arrives else "not the proxy"
-        cells.append((outcome.state, probe.sender, probe.what, to, arrives, outcome.note))
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heading))]
+        cells.append((outcome.state, probe.sender, probe.what, to, arrives, probe.why, outcome.note))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 class _Validator:
-    def __init__(self, config: "Config", host: "Host") -> None:
-        self.config, self.host = config, host
+    def __init__(self, config: "Config", host: "Host", ruleset: "Ruleset") -> None:
+        self.config, self.host, self.ruleset = config, host, ruleset
         self.selector = DefaultSelector()
         self.stack = ExitStack()
         # A probe is known again where it arrives by the kind of its socket, its source address and its source port.
         self.sources: dict[Probe, tuple[int, str, int]] = {}
         self.arrived: dict[tuple[int, str, int], Arrival] = {}
         self.skipped: dict[Probe, Outcome] = {}
+        self.no_wire = ""
 
-    def run(self, probes: "tuple[Probe, ...]") -> "list[Outcome]":
+    def run(self) -> "list[Outcome]":
         """Send all, wait until those that must arrive have, and for a moment for those that must not."""
         with self.stack, self.selector:
-            for where in {(p.destination.family, p.protocol, p.arrives) for p in probes if p.arrives}:
+            wire = self.wire()  # first: the wire has addresses and routes, too
+            place = Place(netlink.interface_to, os.geteuid(), os.getegid())
+            probes = plan(self.config, self.host, self.ruleset.rules, place)
+            for where in listening(self.config, self.host):
                 self.listen(*where)
-            wire = self.wire([p for p in probes if p.sender == "outside"])
-            for probe in probes:
+            # Other ports each time: the kernel remembers for a while where an earlier connection was sent.
+            for port, probe in enumerate(probes, 32768 + int.from_bytes(os.urandom(2), "big") // 4):
                 if probe.sender != "outside":
-                    self.send(probe)
+                    self.send(probe, port)
+                elif wire:
+                    host = HOST[probe.packet.destination.family].host
+                    self.sources[probe] = socket.SOCK_STREAM, host, port
+                else:
+                    self.skipped[probe] = Outcome(probe, SKIPPED, self.no_wire)
             self.wait(wire)
         return [self.skipped.get(probe) or self.judge(probe) for probe in probes]
 
@@ -127,26 +139,25 @@ class _Validator:
             ) from e
         self.selector.register(listener, EVENT_READ, lambda: self.accept(listener))
 
-    def wire(self, probes: "list[Probe]") -> "Wire | None":
-        """The wire that these probes need."""
-        if not probes:
+    def wire(self) -> "Wire | None":
+        """The wire to the families' own addresses."""
+        families = {a.family for a in self.host.addresses} & set(self.host.families(self.config))
+        if not families:
             return None
         try:
-            wire = self.stack.enter_context(Wire({probe.destination.family for probe in probes}))
+            wire = self.stack.enter_context(Wire(families))
         except OSError as e:
-            reason = f"{e.strerror}: a wire from outside needs NET_ADMIN, NET_RAW and the module veth"
-            self.skipped |= {probe: Outcome(probe, SKIPPED, reason) for probe in probes}
+            self.no_wire = f"{e.strerror}: a wire from outside needs NET_ADMIN, NET_RAW and the module veth"
             return None
         self.selector.register(wire.frames, EVENT_READ, wire.answer)
-        # Other ports each time: the kernel remembers for a while where an earlier connection was sent.
-        for port, probe in enumerate(probes, 32768 + int.from_bytes(os.urandom(2), "big") // 4):
-            self.sources[probe] = socket.SOCK_STREAM, HOST[probe.destination.family].host, port
         return wire
 
-    def send(self, probe: "Probe") -> None:
-        """Send one of this machine's packets."""
+    def send(self, probe: "Probe", port: int) -> None:
+        """Send one of this machine's packets, from this port if it is free."""
         try:
-            client = self.stack.enter_context(self.open(probe))
+            if probe.unsent:
+                raise OSError(probe.unsent)
+            client = self.stack.enter_context(self.open(probe.packet, port))
         except OSError as e:
             self.skipped[probe] = Outcome(probe, SKIPPED, e.strerror or str(e))
         else:
@@ -162,35 +173,39 @@ class _Validator:
                 again += _AGAIN
                 for probe, source in self.sources.items():
                     if probe.sender == "outside" and source not in self.arrived:
-                        wire.open(probe.destination, probe.port, source[2])
+                        wire.open(probe.packet.destination, probe.packet.port, source[2])
             for key, _ in self.selector.select(_AGAIN / 2):
                 key.data()
 
-    def open(self, probe: "Probe") -> socket.socket:
+    def open(self, packet: "Packet", port: int) -> socket.socket:
         """A socket of the sender's, its first packet on the way. Raises OSError with the reason why there is none."""
-        family = probe.destination.family
-        client = self.socket_of(probe.sender, family, _KIND[probe.protocol])
+        family = packet.destination.family
+        client = self.socket_of(packet.uid or 0, packet.gid or 0, family, _KIND[packet.protocol])
         try:
             client.setblocking(False)
             client.setsockopt(_LEVEL[family], _HOPS[family], 1)
-            client.bind(("", 0))  # a port of its own: connect(2) would share one among different destinations
+            # a port of its own: connect(2) would share one among different destinations
+            source = packet.source.host if packet.source else ""
             try:
-                client.connect((probe.destination.host, probe.port))
+                client.bind((source, port))
+            except OSError:  # not free
+                client.bind((source, 0))
+            try:
+                client.connect((packet.destination.host, packet.port))
             except BlockingIOError:
                 return client  # on its way
             except ConnectionRefusedError:
                 return client  # already back: nothing listens there, so it did not arrive at the proxy
-            if probe.protocol == "udp":
+            if packet.protocol == "udp":
                 client.send(b"pyinit")
         except OSError:
             client.close()
             raise
         return client
 
-    def socket_of(self, sender: str, family: int, kind: int) -> socket.socket:
-        """A socket of the app's or the proxy's: the kernel keeps the ids that the process has when it is made."""
+    def socket_of(self, uid: int, gid: int, family: int, kind: int) -> socket.socket:
+        """A socket of this user's and group's: the kernel keeps the ids that the process has when it is made."""
         before = os.geteuid(), os.getegid()
-        uid, gid = self.ids(sender)
         if (uid, gid) == before:
             return socket.socket(_AF[family], kind)
         try:
@@ -198,26 +213,15 @@ class _Validator:
             os.seteuid(uid)
         except PermissionError:
             os.setegid(before[1])
-            raise OSError(f"this is uid {before[0]}, and uid {uid} needs the capabilities SETUID and SETGID") from None
+            raise OSError(
+                f"this is uid {before[0]} and gid {before[1]}; to be uid {uid} and gid {gid} needs the capabilities "
+                "SETUID and SETGID"
+            ) from None
         try:
             return socket.socket(_AF[family], kind)
         finally:
             os.seteuid(before[0])
             os.setegid(before[1])
-
-    def ids(self, sender: str) -> "tuple[int, int]":
-        """Ids for a socket; this process' own where they will do."""
-        host, uid, gid = self.host, os.geteuid(), os.getegid()
-        if sender == "proxy":
-            return (uid, gid) if uid in host.proxy_uids else (host.proxy_uids[0], host.proxy_gids[0])
-        if uid in host.proxy_uids:
-            uid = next(u for u in range(1000, 65534) if u not in host.proxy_uids)
-        spared = {*host.proxy_gids, *host.owner_groups_exclude}
-        if host.owner_groups and gid not in host.owner_groups:
-            gid = next((g for g in host.owner_groups if g not in spared), gid)
-        if gid in spared:
-            gid = next(g for g in range(1000, 65534) if g not in spared)
-        return uid, gid
 
     def accept(self, listener: socket.socket) -> None:
         port = listener.getsockname()[1]
@@ -235,7 +239,8 @@ class _Validator:
             return Outcome(probe, FAILED, "did not arrive") if probe.arrives else Outcome(probe, PASSED)
         if arrival.port != probe.arrives:
             return Outcome(probe, FAILED, f"arrived at port {arrival.port}")
-        if probe.protocol == "tcp" and arrival.original != (probe.destination.host, probe.port):
+        packet = probe.packet
+        if packet.protocol == "tcp" and arrival.original != (packet.destination.host, packet.port):
             kernel = _endpoint(*arrival.original) if arrival.original else "nothing"
             return Outcome(probe, FAILED, f"the original destination is lost: SO_ORIGINAL_DST says {kernel}")
         return Outcome(probe, PASSED)

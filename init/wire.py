@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 INNER, OUTER = "pyinit-probe0", "pyinit-probe1"
-# Addresses for documentation (RFC 5737, RFC 3849); those of the wire's ends are neighbours.
-_INNER = {4: Network.parse("203.0.113.1"), 6: Network.parse("2001:db8:ffff::1")}
+# Addresses for documentation (RFC 5737, RFC 3849), the last ones; those of the wire's ends are neighbours.
+_INNER = {4: Network.parse("203.0.113.253"), 6: Network.parse("2001:db8:ffff:ffff:ffff:ffff:ffff:fffd")}
 _PREFIX = {4: 30, 6: 126}
-HOST = {4: Network.parse("203.0.113.2"), 6: Network.parse("2001:db8:ffff::2")}
+HOST = {4: Network.parse("203.0.113.254"), 6: Network.parse("2001:db8:ffff:ffff:ffff:ffff:ffff:fffe")}
 # The host's is another than that of the outer end, so that the pod's own stack does not take its packets in there.
 _INNER_MAC, _OUTER_MAC, _HOST_MAC = (bytes((2, 0x50, 0x59, 0, 0, number)) for number in (1, 2, 3))
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}

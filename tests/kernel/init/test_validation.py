@@ -1,5 +1,6 @@
 """--run-validation: probes in a real namespace, with rules that work and rules that do not."""
 
+import re
 import socket
 
 import pytest
@@ -21,15 +22,31 @@ def routed(dual: Namespace) -> Namespace:
 @pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
 def test_all_probes_pass(routed: Namespace, backend: str, mode: str) -> None:
     said = routed.must(*FULL, "-m", mode, "--run-validation", backend)
-    assert "validation passed probes=19" in said
+    assert "validation passed probes=43" in said
     assert "skipped" not in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["-x", "0.0.0.0/0"],
+        ["-x", "192.0.2.0/24"],
+        ["-u", "1337,0"],
+        ["--istio-outbound-owner-groups="],
+        ["-c", "eth0"],
+        ["-q", "53", "--redirect-dns", "--capture-all-dns"],
+    ],
+    ids=" ".join,
+)
+def test_right_rules_pass(routed: Namespace, line: list[str]) -> None:
+    routed.must("-i", "*", "-b", "*", *line, "--run-validation")
 
 
 def test_without_rules_it_fails_with_a_table(routed: Namespace) -> None:
     failed = routed.pyinit(*PLAIN, "--skip-rule-apply", "--run-validation", "--probe-timeout=300ms")
     assert failed.returncode == 126
-    assert "validation: 3 of 6 probes failed" in failed.stderr
-    assert "FAILED  app      outbound                   tcp 192.0.2.1:15002" in failed.stderr
+    assert "validation: 4 of 16 probes failed" in failed.stderr
+    assert re.search(r"FAILED  app +outbound +tcp 192\.0\.2\.1:15002 +port 15001 +--istio-service-cidr", failed.stderr)
     assert "did not arrive" in failed.stderr
 
 
@@ -73,7 +90,7 @@ def test_where_ipv6_is_off(pod: Namespace) -> None:
 
 def test_probes_are_told_apart_where_ports_are_few(routed: Namespace) -> None:
     routed.run("sh", "-c", "echo 40000 40019 >/proc/sys/net/ipv4/ip_local_port_range")
-    assert "validation passed probes=19" in routed.must(*FULL, "--run-validation")
+    assert "validation passed probes=43" in routed.must(*FULL, "--run-validation")
 
 
 def test_again_in_the_same_pod(routed: Namespace) -> None:
@@ -88,7 +105,10 @@ def test_as_the_proxys_user_without_privilege(routed: Namespace) -> None:
     done = routed.run(*drop, *PYINIT, *PLAIN, "--skip-rule-apply", "--run-validation")
     assert "passed   proxy    inbound, from the proxy" in done.stderr
     assert "a wire from outside needs NET_ADMIN, NET_RAW and the module veth" in done.stderr
-    assert "this is uid 1337, and uid 1000 needs the capabilities SETUID and SETGID" in done.stderr
+    assert (
+        "this is uid 1337 and gid 1337; to be uid 1000 and gid 1000 needs the capabilities SETUID and SETGID"
+        in done.stderr
+    )
 
 
 def test_a_pod_without_routes_validates_what_it_can(pod: Namespace) -> None:
