@@ -8,6 +8,7 @@ from init.capture import capture, redirects_dns
 from init.errors import PyinitError, RefusedError
 from init.host import Host, enter, in_host_network
 from init.iptables_text import spec
+from init.lock import Lock
 from init.log import Log, leave_termination_message
 
 TYPE_CHECKING = False
@@ -30,6 +31,10 @@ def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
             log.error(line)
         leave_termination_message({"error": type(e).__name__, "exit_code": e.exit_code, "message": str(e)})
         return e.exit_code
+    except OSError as e:  # of the surroundings: no memory, no descriptors, a full disk
+        log.error(f"the system refused: {e}")
+        leave_termination_message({"error": type(e).__name__, "exit_code": 2, "message": str(e)})
+        return 2
     except Exception as e:
         from traceback import format_exc
 
@@ -54,17 +59,19 @@ def _run(config: "Config", log: Log) -> int:
 
         _print(show(config, apply(config, ruleset, log)))
         return 0
-    if not config.skip_rule_apply:
-        if in_host_network() and not config.allow_host_network:
-            raise RefusedError(
-                "this is the network namespace of the machine itself, and its traffic would all go to a proxy; "
-                "--network-namespace=FILE enters a pod's, --allow-host-network does it here nevertheless"
-            )
-        apply(config, ruleset, log)
-    if config.run_validation and not config.cleanup_only:
-        from init.validate import validate
+    writes, probes = not config.skip_rule_apply, config.run_validation and not config.cleanup_only
+    if (writes or probes) and in_host_network() and not config.allow_host_network:
+        raise RefusedError(
+            "this is the network namespace of the machine itself, and its traffic would all go to a proxy; "
+            "--network-namespace=FILE enters a pod's, --allow-host-network does it here nevertheless"
+        )
+    with Lock(log):
+        if writes:
+            apply(config, ruleset, log)
+        if probes:
+            from init.validate import validate
 
-        validate(config, host, ruleset, log)
+            validate(config, host, ruleset, log)
     return 0
 
 

@@ -39,7 +39,7 @@ class Log:
             extra = "".join(f" {name}={value}" for name, value in fields.items())
             line = f"pyinit {level}: {message}{extra}"
         try:
-            os.write(self._fd, f"{line}\n".encode())
+            os.write(self._fd, f"{line}\n".encode(errors="backslashreplace"))
         except OSError:
             self._least = len(LEVELS)  # nobody listens; that is no reason to leave a pod half done
 
@@ -57,5 +57,9 @@ def leave_termination_message(fields: "dict[str, object]") -> None:
         fd = os.open(TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC)
     except OSError:
         return  # not in a container of Kubernetes
-    os.write(fd, f"{as_json(fields)}\n".encode())
-    os.close(fd)
+    try:
+        os.write(fd, f"{as_json(fields)}\n".encode(errors="backslashreplace"))
+    except OSError:
+        return  # it is full; the log has the message
+    finally:
+        os.close(fd)

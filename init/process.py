@@ -1,7 +1,9 @@
 """Run other programs: the one place where pyinit starts any. (`subprocess` is slow to import.)"""
 
 import os
+from time import sleep
 
+from init.errors import RefusedError
 from init.values import Value
 
 # Where distributions and images keep what only root needs; a pod's PATH may lack them.
@@ -30,17 +32,46 @@ def run(argv: "list[str]", given: str = "", environ: "dict[str, str] | None" = N
 
     Input and output pass through memory files, not pipes: neither side ever waits for the other.
     """
-    files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+    files: list[int] = []
     try:
+        files += (os.memfd_create(name) for name in ("stdin", "stdout", "stderr"))
         _write_all(files[0], given.encode())
         os.lseek(files[0], 0, os.SEEK_SET)
-        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(files)]
-        child = os.posix_spawn(argv[0], argv, {**os.environ, "LC_ALL": "C", **(environ or {})}, file_actions=actions)
+        child = _spawn(argv, {**os.environ, "LC_ALL": "C", **(environ or {})}, files)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         return Result(status, *(_read_all(fd) for fd in files[1:]))
+    except OSError as e:
+        raise RefusedError(f"cannot run {argv[0]}: {e.strerror}") from e
     finally:
         for fd in files:
             os.close(fd)
+
+
+def hold_standard_streams() -> None:
+    """Where stdin, stdout or stderr is closed, put something there that can be neither read nor written.
+
+    Else whatever is opened next would take its number, and be what a program that is started reads or writes.
+    """
+    while (fd := os.open("/", os.O_RDONLY)) < _FIRST:
+        pass
+    os.close(fd)
+
+
+_FIRST = 3  # descriptor behind the standard streams
+
+
+def _spawn(argv: "list[str]", environ: "dict[str, str]", streams: "list[int]") -> int:
+    """Start a program. Where there is no room for a process, there may be some a moment later."""
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
+    for pause in _PAUSES:
+        try:
+            return os.posix_spawn(argv[0], argv, environ, file_actions=actions)
+        except BlockingIOError:  # EAGAIN
+            sleep(pause)
+    return os.posix_spawn(argv[0], argv, environ, file_actions=actions)
+
+
+_PAUSES = (0.01, 0.1, 0.5, 1.0)  # seconds
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -35,7 +35,7 @@ class Item(Value):
             if self.there() == add:
                 undo()
 
-        return Step(what, f"# {what}\n", _refusing(what, do), _refusing(what, back))
+        return Step(what, f"# {what}\n", _refusing(what, do), _refusing(what, back), direct=True)
 
 
 def diverting_marks(rules: "Iterable[Rule]") -> "set[int]":

@@ -40,6 +40,7 @@ class Step(Value):
     text: the change as the program that makes it, or would make it, reads it; with remarks behind `#`. Ends a line.
     `undo` leaves all as it was before `do`, whether that was done wholly, in part, or not at all, and can be repeated.
     atomic: the kernel does all of it or nothing, even when the process that asks for it is killed.
+    direct: it is asked of the kernel itself; when `do` raises, nothing was done, and what is there is somebody else's.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Step(Value):
     do: "Callable[[], None]"
     undo: "Callable[[], None]"
     atomic: bool = True
+    direct: bool = False
 
 
 class Backend:
