@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from common import tls
 from demo.errors import DemoError
-from webhook import tls
 
 HOST = "localhost"
 START_SECONDS = 15.0
@@ -32,7 +32,7 @@ class Webhook:
 
     def __enter__(self) -> Webhook:
         now = datetime.now(UTC).replace(microsecond=0)
-        authority = tls.new_authority(now)
+        authority = tls.new_authority("demo CA", now)
         pair = tls.issue(authority, [HOST], now)
         certificate, key = self._folder / "tls.crt", self._folder / "tls.key"
         certificate.write_bytes(pair.certificate)

@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from webhook.cli import run
+    from webhook.commands.cli import run
 
     sys.exit(run(sys.argv[1:]))
 

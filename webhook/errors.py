@@ -1,46 +1,23 @@
-"""All that can go wrong, and the exit code that each kind ends the command line with.
+"""All that can go wrong in pyinject, and the exit code that each kind ends the command line with.
 
-PyinjectError                   1
-├── UsageError                  2   a flag that does not fit another, or a file that cannot be read or written
-├── SettingsError               3   values, mesh or injection configuration that cannot be taken
+PysidecarError                  1   of common.errors, as are all that are marked *
+├── UsageError *                2   a flag that does not fit another, or a file that cannot be read or written
+├── SettingsError *             3   values, mesh or injection configuration that cannot be taken
 │   └── TemplateError           3   a template that does not compile
-├── InputError                  4   a document that is no YAML, or no workload where one is needed
+├── InputError *                4   a document that is no YAML, or no workload where one is needed
 │   └── ReviewError             4   a request that is no AdmissionReview v1 of a pod
 ├── InjectionError              5   a pod that is refused
 │   ├── AnnotationError         5   … for the value of an annotation or a label
 │   ├── PodError                5   … for a field that has not the type the Kubernetes API gives it
 │   └── RenderError             5   … for a template that fails on it
-├── CertificateError            6   a certificate or key that cannot be served with
-├── NotReadyError               7   the server does not answer a call to itself
-└── KubernetesError             8   the API server refuses a call, or there is none
+├── CertificateError *          6   a certificate or key that cannot be served with
+├── NotReadyError *             7   the server does not answer a call to itself
+└── KubernetesError *           8   the API server refuses a call, or there is none
 """
 
 from __future__ import annotations
 
-
-class PyinjectError(Exception):
-    """The root: one message for a person, which names the setting or field, its value, and what is allowed.
-
-    It is one line, whatever is in the names and values of users that it quotes.
-    """
-
-    exit_code = 1
-
-    def __init__(self, message: str) -> None:
-        one_line = message if message.isprintable() else "".join(map(_printable, message))
-        super().__init__(one_line)
-
-
-class UsageError(PyinjectError):
-    """A flag that does not fit, or a file that cannot be read or written."""
-
-    exit_code = 2
-
-
-class SettingsError(PyinjectError):
-    """Settings that cannot be taken; those in force before stay so."""
-
-    exit_code = 3
+from common.errors import InputError, PysidecarError, SettingsError, shortened
 
 
 class TemplateError(SettingsError):
@@ -48,12 +25,6 @@ class TemplateError(SettingsError):
 
     def __init__(self, template: str, line: int, message: str) -> None:
         super().__init__(f"template {template}, line {line}: {message}")
-
-
-class InputError(PyinjectError):
-    """A document that cannot be read."""
-
-    exit_code = 4
 
 
 class ReviewError(InputError):
@@ -64,7 +35,7 @@ class ReviewError(InputError):
         self.uid = uid
 
 
-class InjectionError(PyinjectError):
+class InjectionError(PysidecarError):
     """A pod that is refused; the message goes to who creates it."""
 
     exit_code = 5
@@ -91,35 +62,3 @@ class RenderError(InjectionError):
 
     def __init__(self, template: str, line: int, message: str) -> None:
         super().__init__(f"template {template}, line {line}: {message}")
-
-
-class CertificateError(PyinjectError):
-    """A certificate or key that cannot be served with."""
-
-    exit_code = 6
-
-
-class NotReadyError(PyinjectError):
-    """The server does not answer a call to itself."""
-
-    exit_code = 7
-
-
-class KubernetesError(PyinjectError):
-    """A call that the API server refuses (`status` is its HTTP status) or does not answer (0)."""
-
-    exit_code = 8
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]
-
-
-def shortened(value: object) -> str:
-    """A value as a message shows it."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}…"

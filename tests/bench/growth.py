@@ -9,7 +9,7 @@ from tests.bench import pods
 from tests.bench.pipeline import freeze, microseconds
 from tests.bench.report import Section, Table
 from tests.bench.webhook import measure, servers
-from webhook.server import Cluster, Reviewer
+from webhook.serving.server import Cluster, Reviewer
 from webhook.settings import Settings
 
 VARIABLES = (0, 250, 500, 1000, 1500, 2000)

@@ -13,9 +13,10 @@ from unittest import mock
 
 from tests.bench import pods
 from tests.bench.report import Section, Table
-from webhook import inject as pipeline
-from webhook import overlay, review
-from webhook.server import Answer, Cluster, Reviewer
+from webhook.pod import inject as pipeline
+from webhook.pod import overlay
+from webhook.serving import review
+from webhook.serving.server import Answer, Cluster, Reviewer
 from webhook.settings import Settings
 from webhook.template.template import Template
 
@@ -102,7 +103,7 @@ def run(rounds: int) -> Section:
 
 
 def freeze() -> None:
-    """Keep the garbage collector away, as a worker does before it serves (webhook.worker)."""
+    """Keep the garbage collector away, as a worker does before it serves (webhook.serving.worker)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from common import tls
 from tests.bench.bare import ANSWERS_VARIABLE
 from tests.bench.errors import BenchError
-from webhook import tls
 
 WORKERS = 2
 _START_SECONDS = 30
@@ -136,7 +136,7 @@ class Certificate:
     def make(cls, folder: Path, name: str) -> Certificate:
         """One for a DNS name."""
         now = tls.now()
-        authority = tls.new_authority(now)
+        authority = tls.new_authority("test CA", now)
         pair = tls.issue(authority, [name], now)
         found = cls(folder / f"{name}.crt", folder / f"{name}.key", authority.certificate)
         found.certificate.write_bytes(pair.certificate)

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from common import tls
+from common.errors import KubernetesError
+from common.kube import Kubernetes
+from common.tls import KeyPair
 from tests.cluster.harness import Cluster
-from webhook import sources, tls
-from webhook.errors import KubernetesError
-from webhook.handover import CERTIFICATE
-from webhook.kube import FIELD_MANAGER, Kubernetes
-from webhook.sources import Source, Update
-from webhook.tls import KeyPair
+from webhook.serving import cabundle, sources
+from webhook.serving.handover import CERTIFICATE
+from webhook.serving.sources import Source, Update
 
 NAMES = tls.service_names("hook", "nowhere")
 CONFIGURATION, SECRET = "test-hook", "test-hook-ca"
@@ -90,7 +91,7 @@ def test_of_the_configuration_the_ca_bundle_alone_is_the_webhook_s(
     leaf(own_certificate(kubernetes, namespace))
     found = bare_cluster.kubectl(
         "get", "mutatingwebhookconfiguration", CONFIGURATION, "--show-managed-fields", "-o",
-        f"jsonpath={{.metadata.managedFields[?(@.manager=='{FIELD_MANAGER}')].fieldsV1.f:webhooks}}",
+        f"jsonpath={{.metadata.managedFields[?(@.manager=='{cabundle.FIELD_MANAGER}')].fieldsV1.f:webhooks}}",
     )  # fmt: skip
     assert found.count("f:caBundle") == 2
     assert "f:service" not in found
@@ -102,7 +103,7 @@ def test_an_authority_that_grows_old_is_renewed_without_a_moment_of_distrust(
     bare_cluster: Cluster, kubernetes: Kubernetes, namespace: str
 ) -> None:
     then = tls.now() - tls.AUTHORITY_LIFETIME * 0.7
-    old = tls.new_authority(then)
+    old = tls.new_authority("test CA", then)
     version, _ = kubernetes.secret(namespace, SECRET)
     assert kubernetes.update_secret(namespace, SECRET, version, {"ca.crt": old.certificate, "ca.key": old.key})
 
@@ -121,7 +122,7 @@ def test_a_replica_that_serves_already_takes_the_new_authority_after_it_is_trust
 ) -> None:
     source = own_certificate(kubernetes, namespace)
     before = leaf(source)
-    another = tls.new_authority(tls.now() + timedelta(minutes=1))
+    another = tls.new_authority("test CA", tls.now() + timedelta(minutes=1))
     version, data = kubernetes.secret(namespace, SECRET)
     entries = {"ca.crt": another.certificate, "ca.key": another.key, "previous.crt": data["ca.crt"]}
     assert kubernetes.update_secret(namespace, SECRET, version, entries)
@@ -148,7 +149,7 @@ def test_a_configuration_that_calls_another_service_is_named(kubernetes: Kuberne
     with pytest.raises(
         KubernetesError, match=r"one\.test\.hook calls hook\.nowhere\.svc, but this is other\.here\.svc"
     ):
-        kubernetes.apply_ca_bundle(CONFIGURATION, b"", "other.here.svc")
+        cabundle.apply(kubernetes, CONFIGURATION, b"", "other.here.svc")
 
 
 def test_an_api_server_that_is_away_is_no_answer(tmp_path: Path) -> None:

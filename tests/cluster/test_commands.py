@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.harness import Cluster, eventually
-from webhook.cli import run
+from webhook.commands.cli import run
 
 APP = """\
 # by hand

@@ -2,5 +2,5 @@
 
     python -m tests.fuzz [--seconds N] [--seed N]     mutates pods, guided by coverage where atheris is installed
 
-What it finds goes to corpus/, one file each; tests/unit/webhook/test_hostile.py runs all of them every time.
+What it finds goes to corpus/, one file each; tests/unit/webhook/pod/test_hostile.py runs all of them every time.
 """

@@ -65,7 +65,7 @@ def _keep(data: bytes) -> str:
 def _guided(args: argparse.Namespace) -> int:
     import atheris
 
-    with atheris.instrument_imports(include=["webhook"]):
+    with atheris.instrument_imports(include=["common", "webhook"]):
         for name in [name for name in sys.modules if name.startswith(("webhook", "tests.fuzz.harness"))]:
             del sys.modules[name]
         from tests.fuzz.harness import check_file as instrumented

@@ -8,13 +8,13 @@ from typing import Any
 
 import jsonpatch
 
-from webhook.annotations import OVERRIDES
-from webhook.causes import Sources
+from common.errors import PysidecarError
 from webhook.documents import edit, files
-from webhook.errors import PyinjectError
-from webhook.offline import Injector, inject_document, uninject_document
-from webhook.podtree import LISTS
-from webhook.uninject import HANDLERS, is_injected
+from webhook.documents.causes import Sources
+from webhook.documents.offline import Injector, inject_document, uninject_document
+from webhook.pod.annotations import OVERRIDES
+from webhook.pod.uninject import HANDLERS, is_injected
+from webhook.settings.containers import LISTS
 
 # Small values in the shape of Istio's, for the templates of Istio's profile; None is the profile standalone.
 ISTIO_VALUES = {
@@ -64,11 +64,11 @@ def injectors() -> tuple[Injector, ...]:
 def check_file(data: bytes) -> bool:
     """Inject a file's documents in every way and take it back; True where one was injected.
 
-    Only PyinjectError may be raised on the way, and it is not passed on; AssertionError tells what does not hold.
+    Only PysidecarError may be raised on the way, and it is not passed on; AssertionError tells what does not hold.
     """
     try:
         documents = files.parse(data, "fuzz").documents
-    except PyinjectError:
+    except PysidecarError:
         return False
     injected = [_check(document, injector) for document in documents for injector in injectors()]
     return any(injected)
@@ -77,7 +77,7 @@ def check_file(data: bytes) -> bool:
 def _check(document: files.Document, injector: Injector) -> bool:
     try:
         outcome = inject_document(document, injector)
-    except PyinjectError as error:
+    except PysidecarError as error:
         refusal = str(error)
         outcome = None
     if outcome is None:

@@ -1,1 +1,4 @@
-"""The commands of the command line, one module each: `add_parser(subparsers)` and `run(args) -> int`."""
+"""The command line: `cli`, and a module for each command: `add_parser(subparsers)` and `run(args) -> int`.
+
+May import all else of `webhook` and `common`, what is heavy inside `run`.
+"""

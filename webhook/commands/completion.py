@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the script; 0."""
     import shtab
 
-    from webhook.cli import parser
+    from webhook.commands.cli import parser
 
     print(shtab.complete(parser(), shell=args.shell))
     return 0

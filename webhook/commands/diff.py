@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
+from common.errors import PysidecarError
 from webhook.commands import options
-from webhook.errors import PyinjectError
 
 if TYPE_CHECKING:
-    from webhook.causes import Causes
+    from webhook.documents.causes import Causes
     from webhook.documents.files import File
-    from webhook.offline import Injector, Outcome
+    from webhook.documents.offline import Injector, Outcome
 
 DESCRIPTION = """\
 Show FILE before and after kube-inject as a unified diff. Behind each added line stands where it comes from: the
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         read = options.read(args)
         injector = options.load_injector(args, read)
         lines = [line for file in read for line in _file(file, injector, sources=args.sources)]
-    except PyinjectError as error:
+    except PysidecarError as error:
         options.note("pyinject diff", str(error))
         return 2
     if args.color == "always" or (args.color == "auto" and sys.stdout.isatty()):
@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _file(file: File, injector: Injector, *, sources: bool) -> Iterator[tuple[str, str]]:
     """The lines of a file's diff, each with where it comes from."""
-    from webhook.causes import Causes
-    from webhook.offline import inject_document
+    from webhook.documents.causes import Causes
+    from webhook.documents.offline import inject_document
 
     finder = Causes(injector.sources) if sources else None
     before: list[str] = []

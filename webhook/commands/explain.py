@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UsageError
 from webhook.commands import options
-from webhook.errors import UsageError
 
 if TYPE_CHECKING:
-    from webhook.causes import Causes
-    from webhook.inject import Request
+    from webhook.documents.causes import Causes
+    from webhook.pod.inject import Request
 
 DESCRIPTION = """\
 Explain the webhook's decision on each pod of FILE, or on a pod of the cluster, step by step: what was asked, and what
@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_files(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    from webhook.causes import Causes
+    from webhook.documents.causes import Causes
     from webhook.errors import InjectionError
-    from webhook.uninject import uninject
+    from webhook.pod.uninject import uninject
 
     read = options.read(args)
     injector = options.load_injector(args, read)
@@ -68,9 +68,9 @@ def _of_files(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _of_cluster(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    from webhook.causes import Causes
-    from webhook.inject import Request
-    from webhook.uninject import is_injected, uninject
+    from webhook.documents.causes import Causes
+    from webhook.pod.inject import Request
+    from webhook.pod.uninject import is_injected, uninject
 
     kubernetes = options.connect(args)
     injector = options.load_injector(args, kubernetes=kubernetes)
@@ -83,9 +83,9 @@ def _of_cluster(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def explain(finder: Causes, request: Request) -> dict[str, Any]:
     """The explanation for one pod, as JSON data. Raises InjectionError for a pod that is refused."""
-    from webhook.inject import inject
-    from webhook.overlay import template_names
-    from webhook.podtree import annotations_of
+    from webhook.pod.inject import inject
+    from webhook.pod.overlay import template_names
+    from webhook.pod.podtree import annotations_of
 
     settings = finder.settings
     result = inject(settings, request)
@@ -109,8 +109,8 @@ def explain(finder: Causes, request: Request) -> dict[str, Any]:
 
 
 def _steps(decided: str, namespace: Any) -> list[str]:
-    """What was asked before the answer, in the webhook's order (webhook.decide)."""
-    from webhook.decide import INJECT, Reason
+    """What was asked before the answer, in the webhook's order (webhook.pod.decide)."""
+    from webhook.pod.decide import INJECT, Reason
 
     passed = {
         Reason.HOST_NETWORK: "hostNetwork is not true",

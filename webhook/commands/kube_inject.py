@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from webhook.commands import options
 
 if TYPE_CHECKING:
-    from webhook.offline import Outcome
+    from webhook.documents.offline import Outcome
 
 DESCRIPTION = """\
 Write FILE with a sidecar in every pod: of Pods, Deployments, CronJobs and whatever else has a pod template, custom
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Write the files with their pods injected; 0."""
     from webhook.documents import files
-    from webhook.offline import inject_document
+    from webhook.documents.offline import inject_document
 
     read = options.read(args)
     injector = options.load_injector(args, read)

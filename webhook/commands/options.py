@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from webhook.errors import KubernetesError, UsageError
+from common.errors import KubernetesError, UsageError
 
 if TYPE_CHECKING:
+    from common.kube import Kubernetes
     from webhook.documents.files import File
-    from webhook.kube import Kubernetes
-    from webhook.offline import Injector
+    from webhook.documents.offline import Injector
 
 EXIT_CODES = """\
 exit codes:
@@ -94,8 +94,8 @@ def load_injector(
     args: argparse.Namespace, files: Iterable[File] = (), kubernetes: Kubernetes | None = None
 ) -> Injector:
     """The injector that the flags ask for; Namespaces among the files count. Raises SettingsError, KubernetesError."""
-    from webhook.causes import Sources
-    from webhook.offline import Injector, namespaces
+    from webhook.documents.causes import Sources
+    from webhook.documents.offline import Injector, namespaces
 
     values, mesh, config = map(_text, (args.valuesFile, args.meshConfigFile, args.injectConfigFile))
     native = NATIVE[args.native_sidecars]
@@ -117,7 +117,7 @@ def wants_cluster(args: argparse.Namespace) -> bool:
 
 def connect(args: argparse.Namespace) -> Kubernetes:
     """The cluster of --kubeconfig and --context, or the current one."""
-    from webhook.kube import Kubernetes
+    from common.kube import Kubernetes
 
     return Kubernetes(args.kubeconfig, args.context)
 
@@ -154,7 +154,7 @@ def _namespace_of_webhook(kubernetes: Kubernetes, name: str | None) -> str | Non
 
 
 def _nodes_are_native(kubernetes: Kubernetes) -> bool:
-    from webhook.sources import run_native_sidecars
+    from webhook.serving.sources import run_native_sidecars
 
     nodes = kubernetes.get("Node")["items"]
     return run_native_sidecars([node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes])

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from webhook.errors import UsageError
+from common.errors import UsageError
 
 if TYPE_CHECKING:
-    from webhook.kube import Kubernetes
-    from webhook.sources import Source
+    from common.kube import Kubernetes
+    from webhook.serving.sources import Source
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,8 +71,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    from webhook import logs
-    from webhook.serve import ServeConfig, Supervisor
+    from common import logs
+    from webhook.serving.serve import ServeConfig, Supervisor
 
     if args.workers < 1:
         raise UsageError(f"--workers {args.workers}: at least 1 is needed")
@@ -94,15 +94,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _sources(args: argparse.Namespace) -> list[Source]:
     """Where settings, certificate and the cluster's state come from. Raises UsageError for flags that do not fit."""
-    from webhook import sources
-    from webhook.handover import CONFIG, MESH, VALUES
+    from webhook.serving import sources
+    from webhook.serving.handover import CONFIG, MESH, VALUES
 
     paths = {VALUES: args.valuesFile, MESH: args.meshConfigFile, CONFIG: args.injectConfigFile}
     found = [sources.settings_files({name: path for name, path in paths.items() if path}, args.revision)]
 
     kubernetes = None
     if args.ca_secret or args.cluster:
-        from webhook.kube import Kubernetes
+        from common.kube import Kubernetes
 
         kubernetes = Kubernetes()
     found.append(_certificate(args, kubernetes))
@@ -112,7 +112,8 @@ def _sources(args: argparse.Namespace) -> list[Source]:
 
 
 def _certificate(args: argparse.Namespace, kubernetes: Kubernetes | None) -> Source:
-    from webhook import sources, tls
+    from common import tls
+    from webhook.serving import sources
 
     names = tls.service_names(args.service, args.namespace) if args.service and args.namespace else ()
     if args.tls_cert_file and args.tls_key_file and not args.ca_secret:

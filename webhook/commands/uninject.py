@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Write the files with their pods as they were; 0."""
     from webhook.documents import files, pods
-    from webhook.offline import uninject_document
+    from webhook.documents.offline import uninject_document
 
     written = []
     for file in options.read(args):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from webhook.yamlio import MAX_DEPTH, check
+from common.yamlio import MAX_DEPTH, check
 
 # More than any API server takes (3 MiB) and less than what aliases of aliases make of a short text.
 MAX_VALUES: Final = 1_000_000

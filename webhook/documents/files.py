@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from common.errors import InputError, UsageError
+from common.yamlio import MAX_DEPTH
 from webhook.documents import dialect, edit
-from webhook.errors import InputError, UsageError
-from webhook.yamlio import MAX_DEPTH
 
 STDIN: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")

@@ -4,6 +4,8 @@
 
 docs/templates.md describes the language. What depends on the settings alone is computed at compile time: such
 subtrees are built once and shared by all pods, so nothing may change what a template returns.
+
+May import `errors`, `common` and, for what templates call (`functions`), the configuration of `init`.
 """
 
 from webhook.template.template import Template as Template

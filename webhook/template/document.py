@@ -6,8 +6,8 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from common.yamlio import check
 from webhook.errors import TemplateError
-from webhook.yamlio import check
 
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT = "tag:yaml.org,2002:str"

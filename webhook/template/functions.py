@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from common import jsonio
+from common.envoy.settings import envoy_bootstrap, seconds
 from init.config import SETTINGS
-from webhook import jsonio
-from webhook.envoy.settings import envoy_bootstrap, seconds
 
 
 class Pod(Protocol):

@@ -15,9 +15,9 @@ from pathlib import Path
 import envoy
 import pytest
 
+from common.envoy import Sidecar, bootstrap
 from demo.network import Network, address, address6
 from tests.kernel.netns import inside
-from webhook.envoy import Sidecar, bootstrap
 
 ROOT = Path(__file__).parents[3]
 ENTER = [sys.executable, str(ROOT / "demo/enter.py")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from demo import sample
 from demo.network import Network
 from demo.pod import Pod
-from webhook.inject import Request, inject
+from webhook.pod.inject import Request, inject
 from webhook.settings import Settings
 
 from .conftest import ENTER

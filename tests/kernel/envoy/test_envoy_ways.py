@@ -13,8 +13,8 @@ from pathlib import Path
 import envoy
 import pytest
 
+from common.envoy.settings import envoy_bootstrap
 from demo.network import address, address6
-from webhook.envoy.settings import envoy_bootstrap
 
 from .conftest import ROOT, Pod, PodFactory
 

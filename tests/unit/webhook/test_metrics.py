@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from webhook.metrics import ReviewMetrics, SupervisorMetrics
+from webhook.serving.metrics import ReviewMetrics, SupervisorMetrics
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy" / "chart"

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from webhook.cli import run
+from webhook.commands.cli import run
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from webhook.cli import run
+from webhook.commands.cli import run
 
 INPUTS = Path(__file__).parent.parent / "inputs"
 

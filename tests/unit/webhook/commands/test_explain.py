@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from webhook.cli import run
-from webhook.decide import Reason
+from webhook.commands.cli import run
+from webhook.pod.decide import Reason
 
 INPUTS = Path(__file__).parent.parent / "inputs"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from webhook.cli import run
+from webhook.commands.cli import run
 
 APP = """\
 # kept
@@ -193,7 +193,7 @@ def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) ->
 
 def test_it_starts_without_what_only_servers_need() -> None:
     script = (
-        "import sys; from webhook.cli import run; code = run(sys.argv[1:]); "
+        "import sys; from webhook.commands.cli import run; code = run(sys.argv[1:]); "
         "print(*sorted({'fastapi', 'kubernetes', 'cryptography', 'rich', 'jsonpatch', 'asyncio'} & set(sys.modules)))"
     )
     path = str(INPUTS / "knative.yaml")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import InputError, UsageError
 from webhook.documents import files
-from webhook.errors import InputError, UsageError
 
 STREAM = """\
 # a header

@@ -1,0 +1,181 @@
+"""The pipeline for documents in files: what `kube-inject`, `uninject`, `diff` and `explain` have in common.
+
+Document ──pods.find──▶ pods ──inject──▶ results ──▶ Outcome (new value, new text)
+Document ──pods.find──▶ pods ──uninject, remark──▶ the document as it was
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from webhook.documents import edit, pods, remark, typed
+from webhook.documents.causes import Sources
+from webhook.documents.files import Document, File
+from webhook.errors import InjectionError, PodError
+from webhook.pod.decide import IGNORED_NAMESPACES
+from webhook.pod.inject import Request, Result, inject
+from webhook.pod.patch import patch
+from webhook.pod.uninject import is_injected, uninject
+from webhook.pod.workload import Workload
+from webhook.settings import Settings
+from webhook.settings.profiles import ISTIO
+
+
+@dataclass(frozen=True, slots=True)
+class Injector:
+    """Settings, and what else a request needs that no file says.
+
+    sources     what the settings were made of
+    namespaces  metadata of Namespace objects by name, from the same files
+    """
+
+    sources: Sources
+    settings: Settings
+    native_sidecars: bool = False
+    namespaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def as_istioctl(self) -> bool:
+        """Whether these are Istio's settings, with which the result is Istio's to the field."""
+        values = self.sources.values
+        return values is not None and values.get("profile", ISTIO) == ISTIO
+
+    def places(self, value: Any) -> Iterator[pods.Place]:
+        """The pods of a document's value, as these settings look at them."""
+        return (place.as_istioctl if self.as_istioctl else place for place in pods.find(value))
+
+    def inject(self, place: pods.Place, pod: dict[str, Any]) -> Result:
+        """Inject the pod of a place. Raises InjectionError."""
+        request = self.request(place, pod)
+        if self.as_istioctl and request.namespace in IGNORED_NAMESPACES:
+            # istioctl asks the pod template alone for its namespace: a Deployment of kube-system it injects
+            request = replace(request, namespace=_text(metadata(pod).get("namespace")))
+        return inject(self.settings, request)
+
+    def request(self, place: pods.Place, pod: dict[str, Any]) -> Request:
+        """What the pipeline is asked for a pod in a file."""
+        owner = metadata(place.owner)
+        namespace = _text(metadata(pod).get("namespace")) or _text(owner.get("namespace"))
+        workload = None
+        if place.path != place.owner_path:
+            kind, api_version = _text(place.owner.get("kind")), _text(place.owner.get("apiVersion"))
+            workload = Workload(_text(owner.get("name")), _text(owner.get("namespace")), kind, api_version)
+        return Request(
+            pod=pod,
+            namespace=namespace,
+            namespace_metadata=self.namespaces.get(namespace),
+            native_sidecars=self.native_sidecars,
+            workload=workload,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a document.
+
+    value, text  of the document now; the document's own where nothing changed
+    results      of each pod in it that was looked at
+    others       kind/name of the objects in it that have no pod
+    kept         whether lines that did not change, and so their comments, are as they were
+    exact        whether uninject will give the document back as it was
+    """
+
+    document: Document
+    value: Any
+    text: str
+    results: tuple[tuple[pods.Place, Result], ...] = ()
+    others: tuple[str, ...] = ()
+    kept: bool = True
+    exact: bool = True
+
+
+def inject_document(document: Document, injector: Injector) -> Outcome:
+    """Inject every pod of a document. Raises InjectionError, which names file, line and object."""
+    value, results = document.value, []
+    others = tuple(pods.name_of(owner) for owner, path in pods.objects(value) if not any(pods.find_in(owner, path)))
+    for place in injector.places(document.value):
+        try:
+            result = injector.inject(place, place.pod(value))
+        except InjectionError as error:
+            raise InjectionError(f"{document.where}: {place}: {error}") from error
+        results.append((place, result))
+        if result.decision.inject:
+            value = place.put(value, result.pod)
+        if injector.as_istioctl:
+            value = pods.replaced(value, place.owner_path, typed.passed_through(pods.at(value, place.owner_path)))
+    if edit.same(value, document.value):
+        return Outcome(document, document.value, document.text, tuple(results), others)
+    text, kept = document.rewritten(value)
+    left = patch(_told(value), original(document))
+    if not document.json:
+        text = remark.put(text, left)
+    return Outcome(document, value, text, tuple(results), others, kept, exact=not (document.json and left))
+
+
+def uninject_document(document: Document) -> Outcome:
+    """Take the sidecars out of a document. Raises PodError, which names file, line and object."""
+    value = original(document)
+    if edit.same(value, document.value):
+        return Outcome(document, document.value, document.text)
+    text, kept = document.rewritten(value)
+    return Outcome(document, value, text if document.json else remark.put(text, []), kept=kept)
+
+
+def original(document: Document) -> Any:
+    """The document's value before it was injected; the same where it was not."""
+    try:
+        value = _told(document.value)
+    except InjectionError as error:
+        raise InjectionError(f"{document.where}: {error}") from error
+    return value if document.json else _applied(value, remark.take(document.text)[1])
+
+
+def _told(value: Any) -> Any:
+    """A document's value with what its injected pods themselves say of how they were."""
+    for found in pods.find(value):
+        by_istioctl = found.as_istioctl
+        place = by_istioctl if is_injected(by_istioctl.pod(value)) else found
+        pod = place.pod(value)
+        before = uninject(pod)
+        if before is not pod:
+            value = place.put(value, before)
+            value = pods.replaced(value, place.owner_path, typed.without_zeros(pods.at(value, place.owner_path)))
+    return value
+
+
+def _applied(value: Any, operations: remark.Operations) -> Any:
+    """The patch of a remark applied; a document that was edited since may not fit it any more, and is left as told."""
+    if not operations:
+        return value
+    import jsonpatch
+
+    try:
+        return jsonpatch.JsonPatch(operations).apply(value)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError):
+        return value
+
+
+def namespaces(files: Iterable[File]) -> dict[str, Mapping[str, Any]]:
+    """Metadata of the Namespace objects in files, by name."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for file in files:
+        for document in file.documents:
+            for value, _ in pods.objects(document.value):
+                about = value.get("metadata")
+                if value.get("kind") == "Namespace" and isinstance(about, dict):
+                    found[_text(about.get("name"))] = about
+    return found
+
+
+def metadata(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata of an object or a pod; empty where it has none."""
+    found = value.get("metadata")
+    if found is not None and not isinstance(found, dict):
+        raise PodError("metadata", found, "an object")
+    return found or {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,37 @@
+"""The caBundle of a MutatingWebhookConfiguration: which authority API servers trust when they call the webhook."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import TYPE_CHECKING, Final
+
+from common.errors import KubernetesError
+
+if TYPE_CHECKING:
+    from common.kube import Kubernetes
+
+KIND: Final = "MutatingWebhookConfiguration"
+# The owner of the caBundle among the object's field managers.
+FIELD_MANAGER: Final = "pyinject"
+
+
+def apply(kubernetes: Kubernetes, name: str, bundle: bytes, server_name: str) -> bool:
+    """Make every webhook of a MutatingWebhookConfiguration trust `bundle`; tells whether something changed.
+
+    Applied on the server, so that of the whole object the caBundle alone is ours, and neither Helm nor a GitOps tool
+    sees a difference in what is theirs. Raises KubernetesError, also where a webhook of it calls another Service than
+    `server_name`, whose certificate would not be for that.
+    """
+    webhooks = kubernetes.get(KIND, name).get("webhooks") or []
+    for webhook in webhooks:
+        service = webhook["clientConfig"].get("service") or {}
+        called = f"{service.get('name')}.{service.get('namespace')}.svc"
+        if service and called != server_name:
+            what = f"{KIND} {name}: webhook {webhook['name']} calls {called}"
+            raise KubernetesError(f"{what}, but this is {server_name} (--service, --namespace)")
+    encoded = b64encode(bundle).decode()
+    if all(webhook["clientConfig"].get("caBundle") == encoded for webhook in webhooks):
+        return False
+    trusting = [{"name": webhook["name"], "clientConfig": {"caBundle": encoded}} for webhook in webhooks]
+    kubernetes.apply(KIND, name, {"webhooks": trusting}, FIELD_MANAGER)
+    return True

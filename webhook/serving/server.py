@@ -1,0 +1,216 @@
+"""The webhook's HTTP side: routes, what a request is answered with, and what is logged and counted of it.
+
+    POST /inject                        an AdmissionReview v1 of a pod
+    POST /inject/cluster/C/net/N        the same; the proxy learns the cluster's and the network's names (Istio's form)
+    GET  /healthz                       the process answers
+    GET  /readyz                        a TLS call to this very server goes through
+
+`Reviewer.answer` is the whole of an admission, without a socket; the ASGI endpoint around it moves bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from common.errors import NotReadyError
+from webhook.errors import InjectionError, ReviewError
+from webhook.pod.inject import Request, inject
+from webhook.serving import review
+from webhook.serving.metrics import ReviewMetrics
+from webhook.settings import Settings
+
+# An API server takes objects of 3 MiB at most; in JSON, with every quote escaped, that cannot become more than this.
+MAX_BODY = 8 * 1024 * 1024
+# timeoutSeconds of a webhook is 30 at most: after that nobody waits for an answer.
+BODY_SECONDS = 30.0
+
+log = logging.getLogger("pyinject")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a pod's sidecar depends on beside the pod and the settings, as last heard of the API server."""
+
+    native_sidecars: bool = False
+    namespaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name → metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, and what the log and the metrics say of it."""
+
+    status: int
+    body: bytes
+    result: str
+    reason: str
+    message: str
+    pod: str = ""
+
+
+class Reviewer:
+    """Answers admission requests with the settings in force. `settings` and `cluster` may be replaced at any time."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self.settings = settings
+        self.cluster = cluster
+
+    def answer(self, body: bytes, proxy_env: Mapping[str, str]) -> Answer:
+        """The answer to the AdmissionReview in `body`. Never raises: the API server always gets a verdict."""
+        uid, pod = "", ""
+        try:
+            asked = review.decode(body)
+            uid = asked.uid
+            pod = _pod_name(asked)
+            request = Request(
+                pod=asked.pod,
+                namespace=asked.namespace,
+                namespace_metadata=self.cluster.namespaces.get(asked.namespace),
+                native_sidecars=self.cluster.native_sidecars,
+                proxy_env=proxy_env,
+            )
+            result = inject(self.settings, request)
+            decision = result.decision
+            encoded = review.encode_allowed(uid, decision.reason, decision.message, result.patch, result.warnings)
+        except ReviewError as error:
+            if not error.uid:
+                return Answer(400, str(error).encode(), "malformed", "not-a-review", str(error))
+            return Answer(200, review.encode_refused(error.uid, 400, str(error)), "malformed", "no-pod", str(error))
+        except InjectionError as error:
+            return Answer(
+                200, review.encode_refused(uid, 400, str(error)), "refused", "bad-annotation", str(error), pod
+            )
+        except Exception:
+            log.exception("injection failed", extra={"fields": {"pod": pod, "uid": uid}})
+            message = f"pyinject failed on this pod; its log has the cause, under uid {uid}"
+            return Answer(200, review.encode_refused(uid, 500, message), "failed", "internal-error", message, pod)
+        return Answer(
+            200, encoded, "injected" if decision.inject else "skipped", decision.reason, decision.message, pod
+        )
+
+
+class InjectEndpoint:
+    """The ASGI application behind /inject: bytes in, bytes out, a log line and a count."""
+
+    def __init__(self, reviewer: Reviewer, metrics: ReviewMetrics) -> None:
+        self._reviewer = reviewer
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            _check_headers(scope)
+            body = await _read(receive)
+        except _HTTPError as error:
+            answer = Answer(error.status, error.message.encode(), "malformed", error.reason, error.message)
+            started = time.perf_counter()
+        else:
+            started = time.perf_counter()
+            answer = self._reviewer.answer(body, _proxy_env(scope["path_params"].get("environment", "")))
+        seconds = time.perf_counter() - started
+        content_type = b"application/json" if answer.status == 200 else b"text/plain; charset=utf-8"
+        headers = [(b"content-type", content_type), (b"content-length", str(len(answer.body)).encode())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        self._metrics.count(answer.result, answer.reason, seconds)
+        level = logging.INFO if answer.result in ("injected", "skipped") else logging.WARNING
+        if log.isEnabledFor(level):
+            fields = {"pod": answer.pod, "reason": answer.reason, "ms": round(seconds * 1000, 3)}
+            if level > logging.INFO or answer.result == "skipped":
+                fields["cause"] = answer.message
+            log.log(level, answer.result, extra={"fields": fields})
+
+
+def create_app(endpoint: InjectEndpoint, ready: Callable[[], Awaitable[None]]) -> FastAPI:
+    """The application. `ready` raises NotReadyError while this server should get no requests."""
+    app = FastAPI(title="pyinject", openapi_url=None)
+    # plain routes, not FastAPI's own: nothing here is to be parsed into models
+    app.router.routes += [
+        Route("/inject", endpoint, methods=["POST"]),
+        Route("/inject/{environment:path}", endpoint, methods=["POST"]),
+    ]
+
+    @app.get("/healthz")
+    async def healthz() -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    @app.get("/readyz")
+    async def readyz() -> PlainTextResponse:
+        try:
+            await ready()
+        except NotReadyError as error:
+            log.warning("not ready", extra={"fields": {"cause": str(error)}})
+            return PlainTextResponse(str(error), status_code=503)
+        return PlainTextResponse("ok")
+
+    return app
+
+
+class _HTTPError(Exception):
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+def _check_headers(scope: Scope) -> None:
+    headers = dict(scope["headers"])
+    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if content_type != b"application/json":
+        found = content_type.decode("latin-1") or "none"
+        raise _HTTPError(415, "content-type", f"content-type is {found}; application/json is expected")
+    length = headers.get(b"content-length", b"0")
+    if int(length) > MAX_BODY:  # the HTTP parser lets numbers through alone
+        raise _too_large(f"{int(length)} bytes")
+
+
+async def _read(receive: Receive) -> bytes:
+    """The request's body, whole."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            message = await receive()
+            if not message.get("more_body", False):
+                return bytes(message.get("body", b""))
+            chunks, size = [message["body"]], len(message["body"])
+            while message.get("more_body", False):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _HTTPError(400, "disconnect", "the client went away before its body was complete")
+                chunks.append(message["body"])
+                size += len(message["body"])
+                if size > MAX_BODY:
+                    raise _too_large(f"more than {MAX_BODY} bytes")
+            return b"".join(chunks)
+    except TimeoutError:
+        raise _HTTPError(408, "timeout", f"the body did not arrive within {BODY_SECONDS:g} s") from None
+
+
+def _too_large(found: str) -> _HTTPError:
+    return _HTTPError(413, "too-large", f"the body has {found}; {MAX_BODY} are allowed")
+
+
+def _pod_name(asked: review.Review) -> str:
+    metadata = asked.pod.get("metadata", {})
+    return f"{asked.namespace}/{metadata.get('name') or metadata.get('generateName', '')}"
+
+
+# Istio's abbreviations in the path of the webhook's URL; any other key is the variable's own name.
+_PATH_VARIABLES = {"cluster": "ISTIO_META_CLUSTER_ID", "net": "ISTIO_META_NETWORK"}
+
+
+def _proxy_env(path: str) -> Mapping[str, str]:
+    """Environment of the proxy from ``cluster/C/net/N``; ``--slash--`` stands for a slash in a value."""
+    if not path:
+        return {}
+    parts = path.strip("/").split("/")
+    pairs = zip(parts[::2], parts[1::2], strict=False)
+    return {_PATH_VARIABLES.get(key, key.upper()): value.replace("--slash--", "/") for key, value in pairs}

@@ -1,0 +1,200 @@
+"""Where what the workers need comes from: files that change, the API server, a certificate authority of our own.
+
+A source is a generator of `Update`s that the supervisor runs in a thread. Its first update is what the server starts
+with, and an error before that ends the program. Later, an update that does not pass the checks is told as `Refusal`:
+nothing of it is put in force, and what was in force stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from common import tls
+from common.errors import KubernetesError, PysidecarError, UsageError
+from common.tls import KeyPair
+from webhook.serving import cabundle
+from webhook.serving.handover import CERTIFICATE, CONFIG, KEY, MESH, NAMESPACES, NODES, VALUES
+from webhook.settings import Settings
+
+if TYPE_CHECKING:
+    from common.kube import Kubernetes
+
+# A kubelet brings a changed ConfigMap or Secret to its volume within about a minute; a look costs a stat.
+POLL_SECONDS: Final = 1.0
+AUTHORITY_SECONDS: Final = 60.0
+
+# A kubelet runs containers with restartPolicy Always among the init containers as sidecars, by default, from this minor
+# version on (feature SidecarContainers); Istio's own threshold is the version where that became stable.
+NATIVE_SIDECARS_SINCE: Final = (1, 33)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Files for the workers (name in their directory → content), what they are about, and when they expire."""
+
+    what: str
+    files: Mapping[str, bytes]
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An update that was not taken, and why."""
+
+    what: str
+    error: PysidecarError
+
+
+Source = Iterator[Update | Refusal]
+
+
+def files(what: str, paths: Mapping[str, Path], check: Callable[[Mapping[str, bytes]], datetime | None]) -> Source:
+    """Updates from files (name for the workers → path), read again whenever one of them has changed.
+
+    `check` raises PysidecarError for contents that cannot be used, and returns when they expire.
+    """
+    seen = None
+    started = False
+    while True:
+        # a ConfigMap's volume changes by a symbolic link that points to another folder: the inode tells
+        stats = [_stat(path) for path in paths.values()]
+        if stats != seen:
+            seen = stats
+            try:
+                contents = {name: _read(path) for name, path in paths.items()}
+                expires = check(contents)
+            except PysidecarError as error:
+                if not started:
+                    raise
+                yield Refusal(what, error)
+            else:
+                started = True
+                yield Update(what, contents, expires)
+        time.sleep(POLL_SECONDS)
+
+
+def settings_files(paths: Mapping[str, Path], revision: str) -> Source:
+    """The settings from files: any of VALUES, MESH and CONFIG; without any, the project's own, which never change."""
+
+    def check(contents: Mapping[str, bytes]) -> None:
+        Settings.load(contents.get(VALUES), contents.get(MESH), contents.get(CONFIG), revision=revision)
+
+    return files("settings", paths, check)
+
+
+def certificate_files(certificate: Path, key: Path, server_name: str | None) -> Source:
+    """The serving certificate from files, as cert-manager and others renew them."""
+
+    def check(contents: Mapping[str, bytes]) -> datetime:
+        pair = KeyPair(contents[CERTIFICATE], contents[KEY])
+        tls.check(pair, server_name, tls.now(), f"{certificate}, {key}")
+        return pair.leaf.not_valid_after_utc
+
+    return files("certificate", {CERTIFICATE: certificate, KEY: key}, check)
+
+
+def own_certificate(
+    kubernetes: Kubernetes, namespace: str, secret: str, webhook_configuration: str, names: Sequence[str]
+) -> Source:
+    """The serving certificate from the authority in a Secret that all replicas share; both are renewed before they end.
+
+    API servers trust an authority before a certificate of it is served: the caBundle is written first, and where
+    another certificate is in force already, the next round brings the new one.
+    """
+    serving: KeyPair | None = None
+    while True:
+        try:
+            authority, previous = _authority(kubernetes, namespace, secret)
+            trusted = tls.bundle(authority, previous, tls.now())
+            changed = cabundle.apply(kubernetes, webhook_configuration, trusted, names[0])
+            if changed:
+                log.info("caBundle of MutatingWebhookConfiguration %s written", webhook_configuration)
+            signed = serving is not None and serving.leaf.issuer == authority.leaf.subject
+            if serving is None or (not changed and (not signed or tls.now() >= serving.renew_at())):
+                serving = tls.issue(authority, names, tls.now())
+                yield Update(
+                    "certificate",
+                    {CERTIFICATE: serving.certificate, KEY: serving.key},
+                    serving.leaf.not_valid_after_utc,
+                )
+        except KubernetesError as error:
+            # at the start the configuration may come a moment after us, and later what is in force goes on serving
+            log.error("%s", error)
+            time.sleep(POLL_SECONDS)
+            if serving is None:
+                continue
+        time.sleep(AUTHORITY_SECONDS)
+
+
+def namespaces(kubernetes: Kubernetes) -> Source:
+    """Labels and annotations of all namespaces, as workers look them up: name → metadata."""
+    for found in kubernetes.follow("Namespace"):
+        metadata = {
+            name: {key: item["metadata"][key] for key in ("name", "labels", "annotations") if key in item["metadata"]}
+            for name, item in found.items()
+        }
+        yield Update("namespaces", {NAMESPACES: orjson.dumps(metadata)})
+
+
+def nodes(kubernetes: Kubernetes) -> Source:
+    """Whether every node runs native sidecars, whenever that changes."""
+    told = None
+    for found in kubernetes.follow("Node"):
+        versions = [item["status"]["nodeInfo"]["kubeletVersion"] for item in found.values()]
+        native = run_native_sidecars(versions)
+        if native != told:
+            told = native
+            yield Update("nodes", {NODES: orjson.dumps({"native_sidecars": native})})
+
+
+def _authority(kubernetes: Kubernetes, namespace: str, secret: str) -> tuple[KeyPair, bytes | None]:
+    """The authority in force and the certificate of the one before; made here where there is none or it grows old."""
+    while True:
+        version, data = kubernetes.secret(namespace, secret)
+        current = KeyPair(data["ca.crt"], data["ca.key"]) if data.get("ca.crt") and data.get("ca.key") else None
+        if current and tls.now() < current.renew_at():
+            return current, data.get("previous.crt")
+        made = tls.new_authority("pyinject CA", tls.now())
+        previous = current.certificate if current else b""
+        entries = {"ca.crt": made.certificate, "ca.key": made.key, "previous.crt": previous}
+        if kubernetes.update_secret(namespace, secret, version, entries):
+            log.info("certificate authority %s in Secret %s/%s", "renewed" if current else "made", namespace, secret)
+            return made, previous
+        # another replica was quicker: take what it made
+
+
+def run_native_sidecars(kubelet_versions: Sequence[str]) -> bool:
+    """Whether nodes with these kubelets all run native sidecars; no, where there are none."""
+    return bool(kubelet_versions) and all(_minor(version) >= NATIVE_SIDECARS_SINCE for version in kubelet_versions)
+
+
+def _minor(version: str) -> tuple[int, int]:
+    """(1, 33) of a kubelet's version, ``v1.33.4-gke.1``; (0, 0) where it is written otherwise."""
+    major, _, rest = version.removeprefix("v").partition(".")
+    minor = rest.partition(".")[0].rstrip("+")
+    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error

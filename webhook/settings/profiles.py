@@ -1,0 +1,52 @@
+"""A profile: which templates there are, and the values that they start from.
+
+`istio` is chosen by Istio's own values, which are complete as Istio's chart renders them. Every other profile names
+itself in the values (`profile: standalone`) and has defaults, so that what a user gives is only what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from common.errors import SettingsError
+from common.yamlio import load_yaml
+
+DEFAULT = "standalone"
+ISTIO = "istio"
+
+# The files of webhook/templates that make up each profile, by the name that pods ask for.
+TEMPLATES: dict[str, dict[str, str]] = {
+    ISTIO: {
+        "sidecar": "sidecar.yaml",
+        "gateway": "gateway.yaml",
+        "grpc-agent": "grpc-agent.yaml",
+        "grpc-simple": "grpc-simple.yaml",
+    },
+    DEFAULT: {"sidecar": "standalone.yaml"},
+}
+
+
+def profile_of(values: Mapping[str, Any], *, defaults: bool) -> tuple[str, dict[str, Any]]:
+    """The profile that values ask for, and the values in full; with `defaults` none were given at all."""
+    name = DEFAULT if defaults else values.get("profile", ISTIO)
+    if name not in TEMPLATES:
+        raise SettingsError(f"values: profile: {name!r} is not one of {', '.join(TEMPLATES)}")
+    if name == ISTIO:
+        return name, dict(values)
+    return name, overlay(load_yaml(read(f"{name}-values.yaml"), f"profile {name}"), values)
+
+
+def read(file: str) -> str:
+    """The text of a file of webhook/templates."""
+    return (resources.files("webhook") / "templates" / file).read_text(encoding="utf-8")
+
+
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid over it: mappings merge, all else is replaced."""
+    merged = dict(base)
+    for name, value in over.items():
+        before = merged.get(name)
+        merged[name] = overlay(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
