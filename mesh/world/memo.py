@@ -7,7 +7,8 @@ marked query first asks what it had read whether that changed, and is computed a
 the one before stops the change there. So a change costs what it reaches, and no list of who depends on what is ever
 written by hand.
 
-A query that nobody reads any more is forgotten; one that was read from outside of any query stays until `release`.
+What nobody reads any more is forgotten by `collect`, unless it is held: `hold` before asking from outside for what is
+to be asked again.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ class Failed:
 class Node:
     """An input, or one query with one set of arguments."""
 
-    __slots__ = ("args", "function", "readers", "root", "sources", "state", "value")
+    __slots__ = ("args", "function", "held", "readers", "sources", "state", "value")
 
     def __init__(self, function: Callable[..., Any] | None, args: tuple[Hashable, ...], value: Any = None) -> None:
         self.function, self.args, self.value = function, args, value
         self.sources: dict[Node, None] = {}
         self.readers: set[Node] = set()
         self.state = CLEAN if function is None else DIRTY
-        self.root = False
+        self.held = 0
 
     def mark(self, state: int) -> None:
         """Something below changed: DIRTY where it is what this node reads itself, CHECK where it is further away."""
@@ -71,12 +72,19 @@ class Memo:
             node = self._nodes[key] = Node(function, args)
         return self._read(node)
 
-    def release(self, function: Callable[..., Any], args: tuple[Hashable, ...]) -> None:
-        """What was read from outside before is not needed any more."""
+    def hold(self, asked: Callable[..., Any], *args: Hashable) -> None:
+        """Keeps this query until it is released as often as it was held."""
+        function = asked.__wrapped__  # type: ignore[attr-defined]
         node = self._nodes.get((function, *args))
-        if node is not None:
-            node.root = False
-            self._unread.add(node)
+        if node is None:
+            node = self._nodes[function, *args] = Node(function, args)
+        node.held += 1
+
+    def release(self, asked: Callable[..., Any], *args: Hashable) -> None:
+        """Undoes one `hold`."""
+        node = self._nodes[asked.__wrapped__, *args]  # type: ignore[attr-defined]
+        node.held -= 1
+        self._unread.add(node)
 
     def input(self, key: tuple[Hashable, ...], default: Any) -> Any:
         """An input's value, recorded as read; `default` is what it has before it was ever set."""
@@ -99,7 +107,7 @@ class Memo:
         forgotten = 0
         while self._unread:
             node = self._unread.pop()
-            if node.readers or node.root:
+            if node.readers or node.held:
                 continue
             self._nodes.pop(node.args if node.function is None else (node.function, *node.args), None)
             forgotten += 1
@@ -117,7 +125,7 @@ class Memo:
         if self._reading:
             self._reading[-1].sources[node] = None
         else:
-            node.root = True
+            self._unread.add(node)
         if node.state != CLEAN:
             self._bring_up(node)
         value = node.value

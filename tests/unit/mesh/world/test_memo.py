@@ -100,13 +100,14 @@ def test_a_query_that_reads_itself_is_told() -> None:
 
 def test_what_nobody_reads_is_forgotten() -> None:
     world = World()
+    world.hold(odd_ones)
     for round_ in range(50):
         put(world, **{f"n{round_}": 1, f"n{round_ - 1}": None})
         assert odd_ones(world) == (f"n{round_}",)
         world.collect()
     # odd_ones, the table, and parity, number and the object of the one that is there
     assert len(world) == 5
-    world.release(odd_ones.__wrapped__, ())  # type: ignore[attr-defined]
+    world.release(odd_ones)
     world.collect()
     assert len(world) == 0
 
@@ -125,3 +126,24 @@ def test_any_order_of_changes_and_questions_gives_what_a_fresh_world_gives(steps
     put(fresh, **objects)
     assert odd_ones(world) == odd_ones(fresh)
     assert [share_or_nothing(world, name) for name in "abcd"] == [share_or_nothing(fresh, name) for name in "abcd"]
+
+
+def parities(value: int) -> tuple[str, ...]:
+    return ("odd" if value % 2 else "even",)
+
+
+@query
+def members(world: World, group: str) -> tuple[int, ...]:
+    return world.group("Number", group)
+
+
+def test_a_change_touches_the_readers_of_its_groups_alone() -> None:
+    world = World({"Number": parities})
+    put(world, a=1, b=3, c=2)
+    assert (members(world, "odd"), members(world, "even")) == ((1, 3), (2,))
+    before = world.computed
+    put(world, a=5)
+    assert (members(world, "odd"), members(world, "even")) == ((5, 3), (2,))
+    assert world.computed == before + 1
+    put(world, a=4, b=None)
+    assert (members(world, "odd"), members(world, "even")) == ((), (4, 2))

@@ -1,0 +1,156 @@
+"""Clusters: where a request can be sent, one for each port of each host and each subset of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from common.envoy.parts import UNLIMITED, Message, address, typed
+from mesh.build.filters import ADS
+from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
+from mesh.model.service import Resolution, Service, ServicePort
+from mesh.world.index import Endpoint, ServiceKey, endpoints_of, service_at, visible_services
+from mesh.world.memo import query
+from mesh.world.proxy import Scope
+from mesh.world.world import World
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+# A sidecar must not refuse what the app would have taken: Envoy's limits are for an edge proxy.
+NO_LIMITS: Message = {
+    "thresholds": [
+        dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), UNLIMITED)
+        | {"track_remaining": True}
+    ]
+}
+TYPES: Mapping[Resolution, str] = {
+    Resolution.CLIENT_SIDE: "EDS",
+    Resolution.PASSTHROUGH: "ORIGINAL_DST",
+    Resolution.DNS: "STRICT_DNS",
+    Resolution.DNS_ROUND_ROBIN: "LOGICAL_DNS",
+}
+
+
+@query
+def cluster_names(world: World, scope: Scope) -> tuple[ClusterName, ...]:
+    """All clusters that lead to hosts which proxies of the scope know."""
+    return tuple(name for key in visible_services(world, scope).values() for name in clusters_of(world, scope, key))
+
+
+@query
+def clusters_of(world: World, scope: Scope, key: ServiceKey) -> tuple[ClusterName, ...]:
+    """The clusters of one host: each port, and each subset at each port."""
+    service = service_at(world, key)
+    if service is None or service.resolution not in TYPES:
+        return ()
+    subsets = ("",)
+    return tuple(
+        ClusterName("outbound", port.number, subset, service.hostname)
+        for port in service.ports
+        if port.protocol != "UDP"
+        for subset in subsets
+    )
+
+
+@query
+def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
+    """An outbound cluster (cluster.v3.Cluster)."""
+    key = visible_services(world, scope).get(name.host)
+    service = service_at(world, key) if key else None
+    port = service.port(name.port) if service else None
+    if key is None or service is None or port is None:
+        return None
+    made: Message = {
+        "name": str(name),
+        "type": TYPES[service.resolution],
+        "connect_timeout": "10s",
+        "lb_policy": "LEAST_REQUEST",
+        "circuit_breakers": NO_LIMITS,
+        "metadata": _metadata(service, name),
+    }
+    if options := _protocol(port):
+        made["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
+    match service.resolution:
+        case Resolution.CLIENT_SIDE:
+            made["eds_cluster_config"] = {"eds_config": ADS, "service_name": str(name)}
+        case Resolution.PASSTHROUGH:
+            made["lb_policy"] = "CLUSTER_PROVIDED"
+        case _:
+            made |= {
+                "dns_lookup_family": "V4_PREFERRED",
+                "respect_dns_ttl": True,
+                "dns_refresh_rate": "60s",
+                "load_assignment": assignment_of(str(name), endpoints_of(world, key, name.port)),
+            }
+    return made
+
+
+def _protocol(port: ServicePort) -> Message | None:
+    """How HTTP is spoken to the endpoints; as the client does where nobody said."""
+    if port.protocol.is_http2:
+        return typed("upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": {}})
+    if port.protocol.is_auto:
+        return typed(
+            "upstreams.http.v3.HttpProtocolOptions",
+            use_downstream_protocol_config={"http_protocol_options": {}, "http2_protocol_options": {}},
+        )
+    return None
+
+
+def _metadata(service: Service, name: ClusterName) -> Message:
+    told: Message = {
+        "services": [{"host": service.hostname, "name": service.name, "namespace": service.namespace}],
+    }
+    if name.subset:
+        told["subset"] = name.subset
+    return {"filter_metadata": {"istio": told}}
+
+
+def passthrough() -> list[Message]:
+    """Where traffic goes that no rule names: to the address the client chose, or nowhere."""
+    return [
+        {
+            "name": PASSTHROUGH,
+            "type": "ORIGINAL_DST",
+            "connect_timeout": "10s",
+            "lb_policy": "CLUSTER_PROVIDED",
+            "circuit_breakers": NO_LIMITS,
+            "typed_extension_protocol_options": {
+                HTTP_OPTIONS: typed(
+                    "upstreams.http.v3.HttpProtocolOptions",
+                    use_downstream_protocol_config={"http_protocol_options": {}, "http2_protocol_options": {}},
+                )
+            },
+        },
+        {"name": BLACK_HOLE, "type": "STATIC", "connect_timeout": "10s"},
+    ]
+
+
+@query
+def assignment(world: World, scope: Scope, name: ClusterName) -> Message | None:
+    """The endpoints of an EDS cluster (endpoint.v3.ClusterLoadAssignment)."""
+    key = visible_services(world, scope).get(name.host)
+    if key is None:
+        return None
+    return assignment_of(str(name), endpoints_of(world, key, name.port))
+
+
+def assignment_of(name: str, endpoints: tuple[Endpoint, ...]) -> Message:
+    """Endpoints by where they are."""
+    by_locality: dict[tuple[str, str, str], list[Endpoint]] = {}
+    for one in endpoints:
+        by_locality.setdefault(one.locality, []).append(one)
+    localities = []
+    for where, members in sorted(by_locality.items()):
+        group: Message = {
+            "lb_endpoints": [
+                {
+                    "endpoint": {"address": address(one.address, one.port)},
+                    "load_balancing_weight": one.weight or 1,
+                }
+                for one in members
+            ],
+            "load_balancing_weight": sum(one.weight or 1 for one in members),
+        }
+        if any(where):
+            group["locality"] = dict(zip(("region", "zone", "sub_zone"), where, strict=True))
+        localities.append(group)
+    return {"cluster_name": name, "endpoints": localities}

@@ -1,0 +1,110 @@
+"""What connections pass in a listener: listener filters, HTTP's manager with its filters in one order, TCP's proxy.
+
+The order of the HTTP filters, and why:
+
+    cors      a preflight is answered before anything else costs the app a request
+    fault     what is broken on purpose is broken before it is sent
+    router    last, for it sends
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from common.envoy.local import ADMIN
+from common.envoy.parts import HTTP_LOG, JSON_LOG, MAX_HEADERS, MAX_HEADERS_KB, TCP_LOG, Message, extension, wildcard
+from common.envoy.parts import http_manager as _manager
+from common.envoy.sidecar import AccessLog
+
+READY_PORT = 15021
+ADS: Message = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
+
+ORIGINAL_DST = extension("envoy.filters.listener.original_dst", "filters.listener.original_dst.v3.OriginalDst")
+TLS_INSPECTOR = extension("envoy.filters.listener.tls_inspector", "filters.listener.tls_inspector.v3.TlsInspector")
+HTTP_INSPECTOR = extension("envoy.filters.listener.http_inspector", "filters.listener.http_inspector.v3.HttpInspector")
+
+CORS = extension("envoy.filters.http.cors", "filters.http.cors.v3.Cors")
+FAULT = extension("envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault")
+GRPC_WEB = extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb")
+ROUTER = extension("envoy.filters.http.router", "filters.http.router.v3.Router")
+
+
+def access_logs(log: AccessLog | None, direction: str, *, http: bool) -> list[Message]:
+    """The `access_log` of a filter that handles traffic of `direction` (inbound, outbound, gateway)."""
+    if log is None:
+        return []
+    made: Message
+    if isinstance(log.format, Mapping) or (log.json and log.format is None):
+        made = {
+            "json_format": dict(log.format) if isinstance(log.format, Mapping) else JSON_LOG | {"direction": direction}
+        }
+    else:
+        text = log.format if log.format is not None else (HTTP_LOG if http else TCP_LOG).format(direction=direction)
+        made = {"text_format_source": {"inline_string": text}}
+    if log.path == "/dev/stdout":
+        return [extension("stdout", "access_loggers.stream.v3.StdoutAccessLog", log_format=made)]
+    return [extension("file", "access_loggers.file.v3.FileAccessLog", path=log.path, log_format=made)]
+
+
+def by_rds(table: str) -> Message:
+    """The routes come by RDS, as the table of this name."""
+    return {"rds": {"config_source": ADS, "route_config_name": table}}
+
+
+def http_manager(
+    stat_prefix: str, routes: Message, logs: list[Message], *, filters: Iterable[Message] = (), **fields: Any
+) -> Message:
+    """The network filter that speaks HTTP. `routes` is `by_rds(…)` or {"route_config": …}.
+
+    What the app sent arrives as it was sent, as far as routing allows: its limits are the app's to set, not Envoy's.
+    """
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=stat_prefix,
+        **routes,
+        http_filters=[*filters, CORS, FAULT, ROUTER],
+        access_log=logs,
+        **{
+            "normalize_path": True,
+            "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+            "stream_idle_timeout": "0s",
+            "max_request_headers_kb": MAX_HEADERS_KB,
+            "common_http_protocol_options": {"max_headers_count": MAX_HEADERS},
+            "http_protocol_options": {"accept_http_10": True},
+        }
+        | fields,
+    )
+
+
+def tcp_proxy(stat_prefix: str, clusters: Message, logs: list[Message], **fields: Any) -> Message:
+    """The network filter that passes bytes both ways; `clusters` is {"cluster": …} or {"weighted_clusters": …}."""
+    return extension(
+        "envoy.filters.network.tcp_proxy",
+        "filters.network.tcp_proxy.v3.TcpProxy",
+        stat_prefix=stat_prefix,
+        **clusters,
+        access_log=logs,
+        **fields,
+    )
+
+
+def ready_listener() -> Message:
+    """Where kubelet asks whether the proxy is ready.
+
+    It comes by xDS, so nobody listens there before the first configuration was taken; then Envoy's own /ready answers.
+    """
+    get = {"name": ":method", "string_match": {"exact": "GET"}}
+    route: Message = {
+        "match": {"path": "/healthz/ready", "headers": [get]},
+        "route": {"cluster": ADMIN, "prefix_rewrite": "/ready"},
+    }
+    return {
+        "name": "ready",
+        "address": wildcard(READY_PORT),
+        # kubelet is answered also when clients have used up what connections there may be
+        "ignore_global_conn_limit": True,
+        "filter_chains": [{"filters": [_manager("ready", [route], generate_request_id=False)]}],
+    }

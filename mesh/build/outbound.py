@@ -1,0 +1,195 @@
+"""Listeners for what the app sends: each stands for the address that the app meant, and no socket is bound for it.
+
+    app ──▶ virtualOutbound :15001 ──by original destination──▶ ADDRESS_PORT, if there is one
+                                                            └─▶ 0.0.0.0_PORT, if there is one ──▶ routes by Host
+                                                            └─▶ else on to that address, or nowhere (REGISTRY_ONLY)
+
+A host's port whose protocol is HTTP is routed by Host and so shares 0.0.0.0_PORT with all others; bytes have nothing
+but their address, so they get a listener at each. Where nobody said what is spoken, the listener of the address looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_network
+from typing import Literal, NamedTuple
+
+from common.envoy.parts import Message, address
+from common.envoy.traffic import HTTP_PROTOCOLS
+from mesh.build.filters import (
+    GRPC_WEB,
+    HTTP_INSPECTOR,
+    TLS_INSPECTOR,
+    access_logs,
+    by_rds,
+    http_manager,
+    tcp_proxy,
+)
+from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
+from mesh.model.service import Resolution
+from mesh.world.index import ServiceKey, access_log, endpoints_of, registry_only, service_at, visible_services
+from mesh.world.memo import query
+from mesh.world.proxy import Scope
+from mesh.world.world import World
+
+ANY = "0.0.0.0"
+# How long the first bytes are waited for: where HTTP was declared, an app that connects early may take its time; where
+# nothing was, a server that speaks first should not be kept waiting.
+DECLARED_TIMEOUT, UNDECLARED_TIMEOUT = "5s", "1s"
+
+
+class Bind(NamedTuple):
+    """Where a listener stands; an address of 0.0.0.0 takes what no other does."""
+
+    address: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """As Istio names it."""
+        return f"{self.address}_{self.port}"
+
+
+class Binding(NamedTuple):
+    """A port of a host at a listener. `networks` are the destinations it is for, where the listener is at any."""
+
+    key: ServiceKey
+    port: int
+    kind: Literal["http", "auto", "tcp"]
+    networks: tuple[str, ...] = ()
+
+
+@query
+def listener_binds(world: World, scope: Scope) -> Mapping[Bind, tuple[Binding, ...]]:
+    """All outbound listeners of the scope, and what is at each; the older object first."""
+    found: dict[Bind, list[tuple[tuple[str, str, str], Binding]]] = {}
+    for key in visible_services(world, scope).values():
+        service = service_at(world, key)
+        if service is not None:
+            for bind, binding in bindings_of(world, key):
+                found.setdefault(bind, []).append((service.meta.age, binding))
+    return {bind: tuple(binding for _, binding in sorted(all_)) for bind, all_ in sorted(found.items())}
+
+
+@query
+def bindings_of(world: World, key: ServiceKey) -> tuple[tuple[Bind, Binding], ...]:
+    """Where the ports of one host are met."""
+    service = service_at(world, key)
+    if service is None or service.resolution is Resolution.ALIAS:
+        return ()
+    found: list[tuple[Bind, Binding]] = []
+    for port in service.ports:
+        if port.protocol == "UDP":
+            continue
+        number = port.number
+        if port.protocol.is_http:
+            found.append((Bind(ANY, number), Binding(key, number, "http")))
+            continue
+        kind: Literal["auto", "tcp"] = "auto" if port.protocol.is_auto else "tcp"
+        hosts = [one for one in service.addresses if "/" not in one]
+        networks = tuple(str(ip_network(one, strict=False)) for one in service.addresses if "/" in one)
+        if service.is_headless:
+            # each pod by its own address, at the pod's own port
+            hosts = []
+            each = endpoints_of(world, key, number)
+            found += [(Bind(one.address, one.port), Binding(key, number, kind)) for one in each]
+            if each:
+                continue
+        found += [(Bind(one, number), Binding(key, number, kind)) for one in hosts]
+        if networks or not hosts:
+            found.append((Bind(ANY, number), Binding(key, number, kind, networks)))
+    return tuple(found)
+
+
+@query
+def bindings_at(world: World, scope: Scope, bind: Bind) -> tuple[Binding, ...]:
+    """What is at one listener."""
+    return listener_binds(world, scope).get(bind, ())
+
+
+@query
+def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
+    """An outbound listener (listener.v3.Listener)."""
+    bindings = bindings_at(world, scope, bind)
+    if not bindings:
+        return None
+    chains: list[Message] = []
+    default: Message | None = None
+    http = next((one for one in bindings if one.kind == "http"), None)
+    bytes_ = [one for one in bindings if one.kind != "http"]
+    inspect_http = http is not None
+    if bind.address != ANY:
+        # two hosts at one address and port: the older one counts
+        bytes_ = bytes_[:1]
+    for one in bytes_:
+        chain = _tcp_chain(world, scope, one)
+        if one.kind == "auto":
+            inspect_http = True
+        if one.networks:
+            chains.append(chain | {"filter_chain_match": {"prefix_ranges": [_range(net) for net in one.networks]}})
+        elif default is None:
+            default = chain
+    table = str(bind.port) if bind.address == ANY else ""
+    if table and inspect_http:
+        chains.append(_http_chain(world, scope, bind, table, bindings))
+    elif inspect_http:
+        service = bytes_[0].key
+        chains.append(_http_chain(world, scope, bind, f"{service.host}:{bytes_[0].port}", bindings))
+    made: Message = {
+        "name": bind.name,
+        "address": address(bind.address, bind.port),
+        "bind_to_port": False,
+        "traffic_direction": "OUTBOUND",
+        "filter_chains": chains,
+        "default_filter_chain": default or unknown_chain(world, scope),
+    }
+    if bind.address == ANY:
+        made["additional_addresses"] = [{"address": address("::", bind.port)}]
+    if inspect_http:
+        made |= {
+            "listener_filters": [TLS_INSPECTOR, HTTP_INSPECTOR],
+            "listener_filters_timeout": DECLARED_TIMEOUT if http else UNDECLARED_TIMEOUT,
+            "continue_on_listener_filters_timeout": True,
+        }
+    return made
+
+
+def _http_chain(world: World, scope: Scope, bind: Bind, table: str, bindings: tuple[Binding, ...]) -> Message:
+    services = (service_at(world, one.key) for one in bindings)
+    ports = [port for service in services if service and (port := service.port(bind.port))]
+    return {
+        "name": table,
+        "filter_chain_match": {"transport_protocol": "raw_buffer", "application_protocols": HTTP_PROTOCOLS},
+        "filters": [
+            http_manager(
+                f"outbound_{bind.name}",
+                by_rds(table),
+                access_logs(access_log(world), "outbound", http=True),
+                filters=[GRPC_WEB] if any(port.protocol == "GRPC-Web" for port in ports) else [],
+                use_remote_address=False,
+                skip_xff_append=True,
+            )
+        ],
+    }
+
+
+def _tcp_chain(world: World, scope: Scope, binding: Binding) -> Message:
+    name = str(ClusterName("outbound", binding.port, "", binding.key.host))
+    return {
+        "name": name,
+        "filters": [tcp_proxy(name, {"cluster": name}, access_logs(access_log(world), "outbound", http=False))],
+    }
+
+
+def unknown_chain(world: World, scope: Scope) -> Message:
+    """For what no rule names."""
+    to = BLACK_HOLE if registry_only(world, scope) else PASSTHROUGH
+    return {
+        "name": "PassthroughFilterChain" if to == PASSTHROUGH else "BlackHoleFilterChain",
+        "filters": [tcp_proxy(to, {"cluster": to}, access_logs(access_log(world), "outbound", http=False))],
+    }
+
+
+def _range(network: str) -> Message:
+    where = ip_network(network)
+    return {"address_prefix": str(where.network_address), "prefix_len": where.prefixlen}

@@ -1,0 +1,141 @@
+"""Route tables: for each listener that speaks HTTP, which virtual host a Host belongs to.
+
+A table is only a list of names; each virtual host is built by itself, so that a change touches one of them and a bad
+one is left out alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from common.envoy.parts import Message
+from mesh.build.outbound import ANY, listener_binds
+from mesh.model.names import ALLOW_ANY, BLOCK_ALL, PASSTHROUGH, ClusterName, host_forms
+from mesh.world.index import ServiceKey, registry_only, service_at
+from mesh.world.memo import query
+from mesh.world.proxy import Scope
+from mesh.world.world import World
+
+# What may be tried again without harm, where nobody said: what never reached an app, or what it gave back unread.
+DEFAULT_RETRIES: Message = {
+    "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+    "num_retries": 2,
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+            },
+        }
+    ],
+    "host_selection_retry_max_attempts": 5,
+}
+
+
+@query
+def tables(world: World, scope: Scope) -> Mapping[str, tuple[tuple[ServiceKey, int], ...]]:
+    """The tables of a scope by name, with the host and port that each virtual host is for.
+
+    0.0.0.0_PORT's is PORT; a listener at a Service's own address, whose protocol is found out, has HOST:PORT.
+    """
+    found: dict[str, tuple[tuple[ServiceKey, int], ...]] = {}
+    for bind, bindings in listener_binds(world, scope).items():
+        if bind.address == ANY:
+            hosts = tuple((one.key, one.port) for one in bindings if one.kind in ("http", "auto"))
+            if hosts:
+                found[str(bind.port)] = hosts
+        elif bindings[0].kind == "auto":
+            found[f"{bindings[0].key.host}:{bindings[0].port}"] = ((bindings[0].key, bindings[0].port),)
+    return found
+
+
+@query
+def table_hosts(world: World, scope: Scope, table: str) -> tuple[tuple[ServiceKey, int], ...]:
+    """What one table is for."""
+    return tables(world, scope).get(table, ())
+
+
+@query
+def table_domains(world: World, scope: Scope, table: str) -> Mapping[str, tuple[str, ...]]:
+    """The domains of each virtual host by its name; who comes first has a domain, for Envoy wants each once."""
+    taken: set[str] = set()
+    found: dict[str, tuple[str, ...]] = {}
+    for key, port in table_hosts(world, scope, table):
+        mine = []
+        for domain in _domains(world, scope, key):
+            if domain.lower() not in taken:
+                taken.add(domain.lower())
+                mine.append(domain)
+        if mine:
+            found[f"{key.host}:{port}"] = tuple(mine)
+    return found
+
+
+def _domains(world: World, scope: Scope, key: ServiceKey) -> list[str]:
+    service = service_at(world, key)
+    if service is None:
+        return []
+    addresses = [f"[{one}]" if ":" in one else one for one in service.addresses if "/" not in one]
+    return [*host_forms(service.hostname, scope.namespace, scope.domain), *addresses]
+
+
+@query
+def virtual_hosts(world: World, scope: Scope, table: str) -> tuple[str, ...]:
+    """The names of a table's virtual hosts, in order; the one for all other hosts is last."""
+    return *table_domains(world, scope, table), ALLOW_ANY
+
+
+@query
+def domains_of(world: World, scope: Scope, table: str, name: str) -> tuple[str, ...]:
+    """The domains of one virtual host."""
+    return table_domains(world, scope, table).get(name, ())
+
+
+@query
+def virtual_host(world: World, scope: Scope, table: str, name: str) -> Message | None:
+    """A virtual host (route.v3.VirtualHost)."""
+    if name == ALLOW_ANY:
+        return _others(registry_only(world, scope))
+    domains = domains_of(world, scope, table, name)
+    host, _, port = name.rpartition(":")
+    if not domains:
+        return None
+    return {
+        "name": name,
+        "domains": list(domains),
+        "routes": [default_route(host, int(port))],
+        "include_request_attempt_count": True,
+    }
+
+
+def default_route(host: str, port: int) -> Message:
+    """To the host, where no rule says anything else."""
+    return {
+        "name": "default",
+        "match": {"prefix": "/"},
+        "decorator": {"operation": f"{host}:{port}/*"},
+        "route": {
+            "cluster": str(ClusterName("outbound", port, "", host)),
+            "timeout": "0s",
+            "max_grpc_timeout": "0s",
+            "retry_policy": DEFAULT_RETRIES,
+        },
+    }
+
+
+def _others(closed: bool) -> Message:
+    """Hosts that nobody knows: on to the address that the app chose, or an answer that says so."""
+    if closed:
+        refused: Message = {"name": BLOCK_ALL, "match": {"prefix": "/"}, "direct_response": {"status": 502}}
+        return {"name": BLOCK_ALL, "domains": ["*"], "routes": [refused], "include_request_attempt_count": True}
+    on: Message = {
+        "name": ALLOW_ANY,
+        "match": {"prefix": "/"},
+        "route": {"cluster": PASSTHROUGH, "timeout": "0s", "max_grpc_timeout": "0s"},
+    }
+    return {"name": ALLOW_ANY, "domains": ["*"], "routes": [on], "include_request_attempt_count": True}
+
+
+def table_head(name: str) -> Message:
+    """A table without its virtual hosts (route.v3.RouteConfiguration)."""
+    return {"name": name, "validate_clusters": False, "ignore_port_in_host_matching": True}
