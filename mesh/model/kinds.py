@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from mesh.model import service, workload
+from mesh.model import service, virtualservice, workload
 from mesh.model.meta import Meta, ObjectRef, meta
 from mesh.model.problem import Problem
 from mesh.model.reading import ABSENT, DOMAIN, Reading, shown
@@ -131,6 +131,7 @@ _ALL = (
         service.endpoint_slice,
         service.EndpointSlice,
     ),
+    _istio(virtualservice.VirtualService, "virtualservices"),
     _istio(workload.WorkloadEntry, "workloadentries"),
 )
 

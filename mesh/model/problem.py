@@ -20,6 +20,11 @@ CODES = {
     "missing": "a field that is needed is not there",
     "conflict": "fields that exclude one another are both set",
     "not-supported": "the field is known but has no effect here",
+    "no-effect": "it is taken, but changes nothing",
+    "never-matches": "no request or connection can meet it",
+    "shadowed": "never reached: what stands before it takes all of it",
+    "weights": "the weights do not add up to what one would think",
+    "deprecated": "the field has a successor",
     "refused-by-envoy": "Envoy, or the rules of its API, does not take what this object asks for",
 }
 

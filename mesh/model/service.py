@@ -127,7 +127,7 @@ class _Port:
     name: str = text()
     protocol: str = one_of("TCP", "UDP", "SCTP")
     target_port: int | str = read(_IntOrName(), 0)
-    app_protocol: str | None = text(default=None)  # type: ignore[arg-type]
+    app_protocol: str | None = text(default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class SlicePort:
     name: str = text()
     port: int | None = port()
     protocol: str = text(default="TCP")
-    app_protocol: str | None = text(default=None)  # type: ignore[arg-type]
+    app_protocol: str | None = text(default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def text(
     pattern: str = "",
     longest: int = 0,
     empty: bool = True,
-    default: str = "",
+    default: str | None = "",
     **more: Any,
 ) -> Any:
     """A string."""

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from init import __version__
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CLUSTER = HERE / "cluster"
 HUB = "docker.io/pysidecar"
-TAG = "0.1.0"
+TAG = __version__
 IMAGES = ("webhook", "init", "proxy")
 NAMESPACE = "pysidecar-system"
 T = TypeVar("T")
