@@ -1,0 +1,201 @@
+"""The constraints of Envoy's API (validate.rules), checked before anything is sent.
+
+Envoy refuses a whole response for one value that breaks them; here only what holds the value is left out. The rules
+are those of protoc-gen-validate, read from the descriptors and compiled once for each type of message; they work on
+the same dicts as `plans`, into each Any of a type that Envoy has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from google.protobuf import json_format
+
+from mesh.encode import rules
+from mesh.encode.descriptors import descriptor, field_option, kind_of, message_option, oneof_option, pool
+from mesh.encode.plans import WELL_KNOWN
+
+
+class Violation(NamedTuple):
+    """A value that breaks a rule: `path` as in `circuit_breakers.thresholds[0].priority`, `rule` as in `min_len: 1`."""
+
+    path: str
+    rule: str
+    value: Any
+
+    def __str__(self) -> str:
+        text = repr(self.value)
+        return f"{self.path}: {text if len(text) <= 60 else text[:57] + '…'} breaks {self.rule}"
+
+
+Check = Callable[[Any, str, list[Violation]], None]
+
+
+def check(kind: str, body: Any) -> tuple[Violation, ...]:
+    """All that breaks a rule in a dict (or a message of this package's classes) of that type; empty where all is well.
+
+    Asks for what `plans.encode` takes: what is no such message at all is found there.
+    """
+    if not isinstance(body, Mapping):
+        body = json_format.MessageToDict(body, preserving_proto_field_name=True, descriptor_pool=pool())
+    found: list[Violation] = []
+    checker(kind).check(body, "", found)
+    return tuple(found)
+
+
+class Checker:
+    """The rules of one type of message."""
+
+    __slots__ = ("absent", "fields", "oneofs")
+
+    def __init__(self, kind: str) -> None:
+        described = descriptor(kind)
+        self.fields: dict[str, Check] = {}
+        # what breaks a rule by not being there: a field that is required, a default that is not allowed
+        self.absent: list[tuple[str, str, Any]] = []
+        self.oneofs: list[tuple[str, frozenset[str]]] = []
+        if message_option(described, "validate.disabled") or message_option(described, "validate.ignored"):
+            return
+        for field in described.fields:
+            known = field_option(field, "validate.rules")
+            if (made := _field(field, known)) is not None:
+                self.fields[field.name] = made
+            if (missing := _missing(field, known)) is not None:
+                self.absent.append((field.name, *missing))
+        for oneof in described.oneofs:
+            if oneof_option(oneof, "validate.required"):
+                self.oneofs.append((oneof.name, frozenset(field.name for field in oneof.fields)))
+
+    def check(self, body: Mapping[str, Any], path: str, found: list[Violation]) -> None:
+        """Adds what is broken in `body`, which is at `path`."""
+        start = path + "." if path else ""
+        for name, value in body.items():
+            if value is not None and (test := self.fields.get(name)) is not None:
+                test(value, start + name, found)
+        for name, rule, value in self.absent:
+            if body.get(name) is None:
+                found.append(Violation(start + name, rule, value))
+        for name, members in self.oneofs:
+            if not any(body.get(member) is not None for member in members):
+                found.append(Violation(start + name, "required: one of " + ", ".join(sorted(members)), None))
+
+
+@cache
+def checker(kind: str) -> Checker:
+    """The compiled rules of a type of message."""
+    return Checker(kind)
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
+def _missing(field: Any, known: Any) -> tuple[str, Any] | None:
+    if known is None or (field.containing_oneof is not None and not field.containing_oneof.name.startswith("_")):
+        return None  # of a oneof's members one is there; which is its own rule
+    if field.is_repeated:
+        group = known.map if _is_map(field) else known.repeated
+        least = group.min_pairs if _is_map(field) else group.min_items
+        return None if not least or group.ignore_empty else (f"min_items: {least}", [])
+    if field.message_type is not None:
+        required = known.message.required or known.any.required or known.duration.required or known.timestamp.required
+        return ("required", None) if required else None
+    if field.has_presence:
+        return None
+    empty = field.enum_type.values_by_number[0].name if field.enum_type is not None else field.default_value
+    broken = next((test.text for test in rules.tests(field, known) if not test.holds(empty)), None)
+    return None if broken is None else (broken, empty)
+
+
+def _field(field: Any, known: Any) -> Check | None:
+    if known is not None and known.message.skip:
+        return None
+    if _is_map(field):
+        entry = field.message_type.fields_by_name
+        return _map(
+            _one(entry["key"], known and known.map.keys),
+            _one(entry["value"], known and known.map.values),
+            known.map if known is not None else None,
+        )
+    if field.is_repeated:
+        group = known.repeated if known is not None else None
+        return _list(_one(field, group and group.items), group)
+    return _one(field, known)
+
+
+def _one(field: Any, known: Any) -> Check | None:
+    """The check of a single value: its own rules, then what is inside it."""
+    tests = rules.tests(field, known) if known is not None else ()
+    inside = None if field.message_type is None or (known and known.message.skip) else _inside(field.message_type)
+    if not tests:
+        return inside
+
+    def test_one(value: Any, path: str, found: list[Violation]) -> None:
+        found.extend(Violation(path, test.text, value) for test in tests if not test.holds(value))
+        if inside is not None:
+            inside(value, path, found)
+
+    return test_one
+
+
+def _inside(described: Any) -> Check | None:
+    kind = described.full_name
+    if kind == "google.protobuf.Any":
+        return _any
+    if kind in WELL_KNOWN:
+        return None
+    known: list[Checker] = []  # looked up at first use, for types contain themselves
+
+    def test_message(value: Any, path: str, found: list[Violation]) -> None:
+        if not known:
+            known.append(checker(kind))
+        known[0].check(value, path, found)
+
+    return test_message
+
+
+def _any(value: Any, path: str, found: list[Violation]) -> None:
+    kind = kind_of(value["@type"])
+    if kind not in WELL_KNOWN:
+        checker(kind).check({name: part for name, part in value.items() if name != "@type"}, path, found)
+
+
+def _list(one: Check | None, group: Any) -> Check | None:
+    if one is None and not group:
+        return None
+    least, most, unique = (group.min_items, group.max_items, group.unique) if group else (0, 0, False)
+
+    def test_list(values: Any, path: str, found: list[Violation]) -> None:
+        if len(values) < least:
+            found.append(Violation(path, f"min_items: {least}", values))
+        if most and len(values) > most:
+            found.append(Violation(path, f"max_items: {most}", values))
+        if unique and any(value in values[:place] for place, value in enumerate(values)):
+            found.append(Violation(path, "unique", values))
+        if one is not None:
+            for place, value in enumerate(values):
+                one(value, f"{path}[{place}]", found)
+
+    return test_list
+
+
+def _map(keys: Check | None, values: Check | None, group: Any) -> Check | None:
+    if keys is None and values is None and not group:
+        return None
+    least, most = (group.min_pairs, group.max_pairs) if group else (0, 0)
+
+    def test_map(members: Any, path: str, found: list[Violation]) -> None:
+        if len(members) < least:
+            found.append(Violation(path, f"min_items: {least}", members))
+        if most and len(members) > most:
+            found.append(Violation(path, f"max_items: {most}", members))
+        for key, value in members.items():
+            inside = f"{path}[{key!r}]"
+            if keys is not None:
+                keys(key, inside, found)
+            if values is not None:
+                values(value, inside, found)
+
+    return test_map
