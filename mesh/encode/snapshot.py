@@ -1,0 +1,206 @@
+"""All that a proxy is to have, as bytes: each resource built, checked and serialised once for all who get it.
+
+What fails is left out alone and told; the others go on. The cost of a change is what it reaches: each resource is a
+query of its own, and a part of a snapshot only collects what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from mesh.build import clusters, inbound, outbound, tables
+from mesh.build.filters import ready_listener
+from mesh.build.inbound import Instance
+from mesh.build.outbound import Bind
+from mesh.encode.check import check
+from mesh.encode.messages import route_configuration
+from mesh.encode.plans import encode
+from mesh.encode.resource import Encoded, Part, Snapshot, State, encoded
+from mesh.model.meta import ObjectRef
+from mesh.model.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
+from mesh.model.problem import Problem
+from mesh.world.memo import query
+from mesh.world.proxy import Scope
+from mesh.world.world import World
+
+CLUSTER = "envoy.config.cluster.v3.Cluster"
+ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENER = "envoy.config.listener.v3.Listener"
+TABLE = "envoy.config.route.v3.RouteConfiguration"
+VIRTUAL_HOST = "envoy.config.route.v3.VirtualHost"
+TYPE_URL = "type.googleapis.com/"
+
+
+class Unit(NamedTuple):
+    """A resource, or None where there is none to be had, and what is wrong."""
+
+    resource: Encoded | None
+    problems: tuple[Problem, ...] = ()
+
+
+NOTHING = Unit(None)
+
+
+def unit(kind: str, name: str, make: Callable[[], Mapping[str, Any] | None], origins: tuple[ObjectRef, ...]) -> Unit:
+    """Builds, checks and serialises one resource; a failure costs this one alone, and names what it is made of."""
+    try:
+        body = make()
+        if body is None:
+            return NOTHING
+        violations = check(kind, body)
+        if not violations:
+            return Unit(encoded(name, encode(kind, body), origins))
+        said = "; ".join(str(one) for one in violations)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+    blamed = origins or (ObjectRef(kind.rpartition(".")[2], "", name),)
+    return Unit(None, tuple(Problem("refused-by-envoy", ref, "", f"{name} is left out: {said}") for ref in blamed))
+
+
+@query
+def cluster_unit(world: World, scope: Scope, name: ClusterName) -> Unit:
+    """An outbound cluster."""
+    return unit(CLUSTER, str(name), lambda: clusters.cluster(world, scope, name), ())
+
+
+@query
+def assignment_unit(world: World, scope: Scope, name: ClusterName) -> Unit:
+    """The endpoints of a cluster."""
+    return unit(ASSIGNMENT, str(name), lambda: clusters.assignment(world, scope, name), ())
+
+
+@query
+def listener_unit(world: World, scope: Scope, bind: Bind) -> Unit:
+    """An outbound listener."""
+    return unit(LISTENER, bind.name, lambda: outbound.listener(world, scope, bind), ())
+
+
+@query
+def virtual_host_unit(world: World, scope: Scope, table: str, name: str) -> Unit:
+    """A virtual host, to be put into its table."""
+    return unit(VIRTUAL_HOST, name, lambda: tables.virtual_host(world, scope, table, name), ())
+
+
+@query
+def table_unit(world: World, scope: Scope, table: str) -> Unit:
+    """A route table, of the virtual hosts that could be built."""
+    hosts = [virtual_host_unit(world, scope, table, name) for name in tables.virtual_hosts(world, scope, table)]
+    bodies = (one.resource.body for one in hosts if one.resource)
+    return Unit(encoded(table, route_configuration(tables.table_head(table), bodies)))
+
+
+@query
+def own_listener_unit(world: World, scope: Scope, instance: Instance, name: str) -> Unit:
+    """virtualInbound, virtualOutbound."""
+    make = {VIRTUAL_INBOUND: inbound.inbound_listener, VIRTUAL_OUTBOUND: inbound.virtual_outbound}[name]
+    return unit(LISTENER, name, lambda: make(world, scope, instance), ())
+
+
+@query
+def inbound_cluster_unit(world: World, scope: Scope, instance: Instance, port: int) -> Unit:
+    """A port of the app."""
+    name = str(ClusterName("inbound", port))
+    return unit(CLUSTER, name, lambda: inbound.inbound_cluster(world, scope, instance, port), ())
+
+
+@query
+def common_listeners(world: World) -> Part:
+    """The listeners that every proxy has."""
+    return _part([unit(LISTENER, "ready", ready_listener, ())])
+
+
+@query
+def common_clusters(world: World) -> Part:
+    """The clusters that every proxy has."""
+    bodies = [*clusters.passthrough(), inbound.inbound_passthrough()]
+    return _part(unit(CLUSTER, body["name"], lambda body=body: body, ()) for body in bodies)  # type: ignore[misc]
+
+
+@query
+def outbound_clusters(world: World, scope: Scope) -> Part:
+    """CDS of a scope."""
+    return _part(cluster_unit(world, scope, name) for name in clusters.cluster_names(world, scope))
+
+
+@query
+def assignments(world: World, scope: Scope) -> Part:
+    """EDS of a scope."""
+    return _part(assignment_unit(world, scope, name) for name in clusters.cluster_names(world, scope))
+
+
+@query
+def outbound_listeners(world: World, scope: Scope) -> Part:
+    """LDS of a scope."""
+    return _part(listener_unit(world, scope, bind) for bind in outbound.listener_binds(world, scope))
+
+
+@query
+def route_tables(world: World, scope: Scope) -> Part:
+    """RDS of a scope."""
+    return _part(table_unit(world, scope, table) for table in tables.tables(world, scope))
+
+
+@query
+def own_listeners(world: World, scope: Scope, instance: Instance) -> Part:
+    """LDS of one pod alone."""
+    return _part(own_listener_unit(world, scope, instance, name) for name in (VIRTUAL_OUTBOUND, VIRTUAL_INBOUND))
+
+
+@query
+def own_clusters(world: World, scope: Scope, instance: Instance) -> Part:
+    """CDS of one pod alone."""
+    ports = inbound.inbound_targets(world, scope, instance)
+    return _part(inbound_cluster_unit(world, scope, instance, port) for port in ports)
+
+
+def _part(units: Iterable[Unit]) -> Part:
+    return Part({one.resource.name: one.resource for one in units if one.resource is not None})
+
+
+PARTS: Mapping[str, tuple[Callable[..., Part], ...]] = {
+    TYPE_URL + CLUSTER: (common_clusters, outbound_clusters, own_clusters),
+    TYPE_URL + ASSIGNMENT: (assignments,),
+    TYPE_URL + LISTENER: (common_listeners, outbound_listeners, own_listeners),
+    TYPE_URL + TABLE: (route_tables,),
+}
+_OF_ALL = frozenset({common_clusters, common_listeners})
+_OF_POD = frozenset({own_clusters, own_listeners})
+
+
+def parts(scope: Scope, instance: Instance | None) -> Iterable[tuple[Callable[..., Part], tuple[Hashable, ...]]]:
+    """The queries that a proxy's state is put together from, with their arguments; `instance` is a sidecar's pod."""
+    for of_type in PARTS.values():
+        yield from _asked(of_type, scope, instance)
+
+
+def _asked(
+    of_type: Iterable[Callable[..., Part]], scope: Scope, instance: Instance | None
+) -> Iterable[tuple[Callable[..., Part], tuple[Hashable, ...]]]:
+    for part in of_type:
+        if part in _OF_ALL:
+            yield part, ()
+        elif part not in _OF_POD:
+            yield part, (scope,)
+        elif instance:
+            yield part, (scope, instance)
+
+
+def state_of(world: World, scope: Scope, instance: Instance | None) -> State:
+    """What a proxy of this scope is to have."""
+    return {
+        type_url: Snapshot(tuple(part(world, *args) for part, args in _asked(of_type, scope, instance)))
+        for type_url, of_type in PARTS.items()
+    }
+
+
+def steps(world: World, scope: Scope, instance: Instance | None) -> Iterable[Callable[[], object]]:
+    """The same work in small steps: after all of them `state_of` finds everything made."""
+    for name in clusters.cluster_names(world, scope):
+        yield lambda name=name: cluster_unit(world, scope, name)  # type: ignore[misc]
+        yield lambda name=name: assignment_unit(world, scope, name)  # type: ignore[misc]
+    for bind in outbound.listener_binds(world, scope):
+        yield lambda bind=bind: listener_unit(world, scope, bind)  # type: ignore[misc]
+    for table in tables.tables(world, scope):
+        for host in tables.virtual_hosts(world, scope, table):
+            yield lambda table=table, host=host: virtual_host_unit(world, scope, table, host)  # type: ignore[misc]

@@ -1,0 +1,156 @@
+"""The loop: events in, one state for each proxy out.
+
+    sources ──deliver──▶ pending (the newest of each) ──gather──▶ world.apply ──build, in slices──▶ states ──▶ wake
+
+Everything here runs in one thread. Events only wait in `pending` while a build is under way, so that a build sees one
+moment; a build gives way every 10 ms, so that streams are answered meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from mesh.build.inbound import Instance, instance_of
+from mesh.encode import snapshot
+from mesh.encode.resource import State
+from mesh.world import gather
+from mesh.world.events import Event, Key, Listed
+from mesh.world.index import new_world
+from mesh.world.proxy import Proxy, Scope
+from mesh.world.scopes import scope_of
+from mesh.world.world import World
+
+log = logging.getLogger(__name__)
+
+SLICE_SECONDS = 0.01
+URGENT_KINDS = frozenset({"EndpointSlice", "Pod"})
+
+
+class Session:
+    """What one stream is to send: the newest state of its proxy."""
+
+    def __init__(self, plane: Plane, proxy: Proxy, wake: Callable[[], None]) -> None:
+        self.proxy, self.wake = proxy, wake
+        self.state: State = {}
+        self.scope: Scope | None = None
+        self.instance: Instance | None = None
+        self._plane = plane
+
+    def close(self) -> None:
+        """The stream ended."""
+        self._plane.leave(self)
+
+
+class Plane:
+    """The control plane without its ports."""
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self.world: World = new_world()
+        self.ready = asyncio.Event()
+        self.sessions: set[Session] = set()
+        self._kinds = frozenset(kinds)
+        self._pending: dict[tuple[str, Key | None], Event] = {}
+        self._wake = asyncio.Event()
+        self._first = self._last = 0.0
+        self._built = -gather.LONGEST_SECONDS
+        self._urgent = False
+        self.builds = 0
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The kinds that have not been listed yet: nothing is served before."""
+        return self._kinds - self.world.listed
+
+    def deliver(self, events: Iterable[Event]) -> None:
+        """Takes events; of one object the newest counts."""
+        now = time.monotonic()
+        if not self._pending:
+            self._first, self._urgent = now, True
+        self._last = now
+        for event in events:
+            at = (event.kind, None if isinstance(event, Listed) else event.key)
+            self._pending.pop(at, None)
+            self._pending[at] = event
+            self._urgent = self._urgent and event.kind in URGENT_KINDS
+        self._wake.set()
+
+    def connect(self, proxy: Proxy, wake: Callable[[], None]) -> Session:
+        """A stream began; its state is empty until it has been built."""
+        session = Session(self, proxy, wake)
+        self.sessions.add(session)
+        self._wake.set()
+        return session
+
+    def leave(self, session: Session) -> None:
+        """A stream ended."""
+        self.sessions.discard(session)
+        if session.scope is not None:
+            self._release(session.scope, session.instance)
+            session.scope = None
+
+    async def run(self) -> None:
+        """Builds whenever something changed; ends when it is cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending and (
+                pause := gather.wait(
+                    time.monotonic(),
+                    self._first,
+                    self._last,
+                    self._built,
+                    urgent=self._urgent or not self.ready.is_set(),
+                )
+            ):
+                await asyncio.sleep(pause)
+            await self._build()
+
+    async def _build(self) -> None:
+        events, self._pending = list(self._pending.values()), {}
+        changed = self.world.apply(events)
+        if self.missing:
+            return
+        until = time.monotonic() + SLICE_SECONDS
+        states: dict[tuple[Scope, Instance | None], State] = {}
+        for session in list(self.sessions):
+            proxy = session.proxy
+            scope = scope_of(self.world, proxy)
+            instance = instance_of(proxy) if proxy.kind == "sidecar" else None
+            at = (scope, instance)
+            if (session.scope, session.instance) != at or session.scope is None:
+                self._hold(*at)
+                if session.scope is not None:
+                    self._release(session.scope, session.instance)
+                session.scope, session.instance = at
+            if at in states:
+                continue
+            for step in snapshot.steps(self.world, scope, instance):
+                step()
+                if time.monotonic() > until:
+                    await asyncio.sleep(0)
+                    until = time.monotonic() + SLICE_SECONDS
+            states[at] = snapshot.state_of(self.world, scope, instance)
+        self._built = time.monotonic()
+        self.builds += 1
+        for session in list(self.sessions):
+            if session.scope is None:
+                continue
+            state = states.get((session.scope, session.instance))
+            if state is not None and state != session.state:
+                session.state = state
+                session.wake()
+        self.world.collect()
+        self.ready.set()
+        if changed:
+            log.debug("built", extra={"changed": len(changed), "builds": self.builds})
+
+    def _hold(self, scope: Scope, instance: Instance | None) -> None:
+        for asked, args in snapshot.parts(scope, instance):
+            self.world.hold(asked, *args)
+
+    def _release(self, scope: Scope, instance: Instance | None) -> None:
+        for asked, args in snapshot.parts(scope, instance):
+            self.world.release(asked, *args)
