@@ -1,0 +1,136 @@
+"""What a proxy is to have: the same bytes however it came about, a change costs what it reaches, a bad one is alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.build import tables
+from mesh.build.inbound import instance_of
+from mesh.encode import snapshot
+from mesh.encode.messages import decode
+from mesh.encode.resource import State
+from mesh.world.events import Key, Remove
+from mesh.world.proxy import Proxy
+from mesh.world.scopes import scope_of
+from mesh.world.world import World
+from tests.unit.mesh.objects import endpoints, event, pod, service, sidecar, world_of
+
+ME = sidecar(app="a")
+CLUSTERS, ASSIGNMENTS, LISTENERS, TABLES = snapshot.PARTS
+
+
+def state(world: World, proxy: Proxy = ME) -> State:
+    return snapshot.state_of(world, scope_of(world, proxy), instance_of(proxy))
+
+
+def bodies(world: World, proxy: Proxy = ME) -> dict[str, dict[str, bytes]]:
+    return {
+        type_url: {name: of_type.get(name).body for name in of_type.names()}  # type: ignore[union-attr]
+        for type_url, of_type in state(world, proxy).items()
+    }
+
+
+def body(world: World, type_url: str, name: str) -> dict[str, Any]:
+    found = state(world)[type_url].get(name)
+    assert found is not None, list(state(world)[type_url].names())
+    return decode(type_url.removeprefix(snapshot.TYPE_URL), found.body)
+
+
+THINGS = [
+    service("a", "10.96.0.1", ("http", 80)),
+    service("a", "10.96.0.1", ("tcp", 80)),
+    service("b", "10.96.0.2", ("http", 80), ("", 81)),
+    service("b", "10.96.0.1", ("tcp-x", 82)),
+    service("c", "None", ("tcp", 90)),
+    service("c", "None", ("http", 80)),
+    service("a", "10.96.0.9", ("grpc", 80), namespace="shop"),
+    endpoints("a", "10.0.0.1"),
+    endpoints("a", "10.0.0.1", "10.0.0.2"),
+    endpoints("a", "10.0.0.3", conditions={"ready": False}),
+    endpoints("c", "10.0.0.4", "10.0.0.5", ports=[("tcp", 90)]),
+    endpoints("a", "10.0.0.6", namespace="shop", ports=[("grpc", 8080)]),
+    pod("a-10.0.0.1", "10.0.0.1", app="a"),
+    pod("client", "10.0.0.1", app="b"),
+]
+
+
+@given(st.lists(st.tuples(st.integers(0, len(THINGS) - 1), st.booleans(), st.booleans()), max_size=30))
+@settings(deadline=None)
+def test_events_one_by_one_give_the_bytes_of_a_full_build(steps: list[tuple[int, bool, bool]]) -> None:
+    world, there = world_of(), {}
+    for index, remove, look in steps:
+        thing = event(THINGS[index])
+        at = (thing.kind, thing.key)
+        if remove:
+            there.pop(at, None)
+            world.apply([Remove(*at)])
+        else:
+            there[at] = thing
+            world.apply([thing])
+        if look:
+            bodies(world)
+            world.collect()
+    fresh = world_of()
+    fresh.apply(there.values())
+    assert bodies(world) == bodies(fresh)
+
+
+def test_an_endpoint_that_comes_costs_its_own_assignment() -> None:
+    many = [service(f"s{i}", f"10.96.1.{i}", ("http", 80)) for i in range(50)]
+    world = world_of(*many, *(endpoints(f"s{i}", f"10.1.0.{i}") for i in range(50)))
+    before = state(world)
+    computed = world.computed
+    world.apply([event(endpoints("s7", "10.1.0.7", "10.1.9.9"))])
+    after = state(world)
+    # the endpoints, the assignment, its bytes, and the part that collects them
+    assert world.computed - computed == 4
+    changes = after[ASSIGNMENTS].parts[0].changes_since(before[ASSIGNMENTS].parts[0])
+    assert [one.name for one in changes.changed] == ["outbound|80||s7.default.svc.cluster.local"]
+    assert changes.removed == ()
+    for type_url in (CLUSTERS, LISTENERS, TABLES):
+        assert all(new is old for new, old in zip(after[type_url].parts, before[type_url].parts, strict=True))
+
+
+def test_what_cannot_be_built_is_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(service("a", "10.96.0.1", ("http", 80)), service("b", "10.96.0.2", ("http", 80)))
+    right = tables.default_route
+    monkeypatch.setattr(
+        tables, "default_route", lambda host, port: right(host, port) | ({"match": {}} if host[0] == "a" else {})
+    )
+    table = body(world, TABLES, "80")
+    assert [host["name"] for host in table["virtual_hosts"]] == ["b.default.svc.cluster.local:80", "allow_any"]
+    scope = scope_of(world, ME)
+    unit = snapshot.virtual_host_unit(world, scope, "80", "a.default.svc.cluster.local:80")
+    assert unit.resource is None
+    assert "path_specifier" in str(unit.problems[0])
+
+
+def test_nothing_stays_of_what_was_there() -> None:
+    world = world_of(service("a", "10.96.0.1", ("http", 80)))
+    scope, instance = scope_of(world, ME), instance_of(ME)
+    for part, args in snapshot.parts(scope, instance):
+        world.hold(part, *args)
+    sizes = set()
+    for round_ in range(20):
+        world.apply(
+            [event(service(f"s{round_}", "10.96.0.7", ("http", 80))), event(endpoints(f"s{round_}", "10.0.0.3"))]
+        )
+        state(world)
+        world.apply(
+            [
+                Remove("Service", Key("default", f"s{round_}")),
+                Remove("EndpointSlice", Key("default", f"s{round_}-1")),
+            ]
+        )
+        state(world)
+        world.collect()
+        sizes.add(len(world))
+    assert len(sizes) == 1
+    for part, args in snapshot.parts(scope, instance):
+        world.release(part, *args)
+    world.collect()
+    assert len(world) == 0
