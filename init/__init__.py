@@ -6,7 +6,7 @@ The way of a packet's rules:
     netlink, resolv.conf ──Host.probe──▶ Host (what is there)  ┘──capture──▶ Ruleset (values, kernel order)
         ──apply: Backend.read, compare──▶ Steps ──transaction.execute, all or none──▶ kernel
 
-    config, kinds, argv             the settings, each declared once; command line and environment
+    config, kinds, argv, variables  the settings, each declared once; command line and environment
     host, network, netlink          facts about the pod
     capture, rules                  the policy: pure, one for every backend
     iptables_text, tables, nft_text rules as text, and back
@@ -14,7 +14,7 @@ The way of a packet's rules:
     apply, transaction              compare, decide, change all or nothing
     landing                         where a ruleset lets a packet land: pure
     probes, validate, wire          --run-validation: packets sent, and where they arrive
-    cli, usage, show, log, errors   what people see
+    cli, usage, show, log, errors, hints, difference   what people see
 
 May import the standard library alone, and of that only what starts quickly: every pod waits for this program. The one
 exception is the backend on python-iptables, which loads its library when it is chosen.

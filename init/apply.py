@@ -162,12 +162,11 @@ def find_drift(current: Current, wanted: "Sequence[Rule]", where: str) -> "tuple
 
 def difference(chain: "Chain", there: "Sequence[Rule]", want: "Sequence[Rule]") -> "Iterator[str]":
     """Lines that tell what a chain holds from what it should hold."""
-    from difflib import ndiff
+    from init.difference import changes
 
     family, table, name = chain
     yield f"IPv{family} {table} {name}:"
-    lines = ndiff([spec(r) for r in there], [spec(r) for r in want])
-    yield from (f"  {line}" for line in lines if line[0] in "-+")
+    yield from (f"  {line}" for line in changes([spec(r) for r in there], [spec(r) for r in want]))
 
 
 def _chains(rules: "Iterable[Rule]") -> "frozenset[Chain]":

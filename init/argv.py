@@ -1,11 +1,13 @@
 """From a command line and an environment to the configuration that they ask for, as istio-iptables reads them.
 
-Its library, pflag, takes `-p15001`, `-p 15001`, `-p=15001`, `--x=y`, `--x y`, for booleans `--flag`, `--flag=false`.
+Its library, pflag, takes `-p15001`, `-p 15001`, `-p=15001`, `--x=y`, `--x y`, for booleans `--flag`, `--flag=false`,
+`-nh`; `--` ends the flags.
 A flag wins over a variable; a variable counts also when it is empty.
 """
 
 from init.config import SETTINGS, Config
 from init.errors import ConfigError
+from init.variables import is_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 # Booleans of older istio-iptables that ask for nothing which pyinit would do otherwise.
 _WITHOUT_EFFECT = ("--restore-format", "-f", "--iptables-trace-logging", "--host-nsenter-exec")
+_SWITCHES = {"-f", *(f"-{s.short}" for s in SETTINGS.values() if s.short and s.kind.boolean)}
 
 
 def parse(argv: "Sequence[str]", environ: "Mapping[str, str]") -> Config:
@@ -25,11 +28,13 @@ def parse(argv: "Sequence[str]", environ: "Mapping[str, str]") -> Config:
     values: dict[str, Any] = {}
     for name, spec in SETTINGS.items():
         where, text = given.get(name) or next(
-            ((f"variable {v}", environ[v]) for v in reversed(spec.variables) if v in environ), (None, "")
+            ((f"variable {v}", environ[v]) for v in reversed(spec.variables) if is_set(v, environ)), (None, "")
         )
         if where is None:
             continue
         try:
+            if spec.kind.boolean and not text and name in given:
+                raise ValueError  # an empty variable means false, an empty flag nothing
             values[name] = spec.kind.parse(text)
         except ValueError as e:
             faults.append(
@@ -40,7 +45,7 @@ def parse(argv: "Sequence[str]", environ: "Mapping[str, str]") -> Config:
     if faults and not (config.help or config.version):
         from init.host import unknown_owners
 
-        raise ConfigError((*faults, *unknown_owners(config)))
+        raise ConfigError((*faults, *unknown_owners(config)), config.log_level, config.log_format)
     return config
 
 
@@ -51,17 +56,23 @@ def scan(argv: "Sequence[str]") -> "tuple[dict[str, tuple[str, str]], list[str]]
     given: dict[str, tuple[str, str]] = {}
     faults: list[str] = []
     words = list(reversed(argv[1:] if argv[:1] == ["istio-iptables"] else argv))
+    ended = False
     while words:
         word = words.pop()
+        if word == "--" and not ended:
+            ended = True
+            continue
         if word[:2] == "--":
             flag, equals, text = word.partition("=")
         elif len(word) > 1 and word[0] == "-":
-            flag, text = word[:2], word[2:].removeprefix("=")
-            equals = "=" if len(word) > 2 else ""
-        else:
+            flag, text = word[:2], word[2:]
+            if flag in _SWITCHES and text and text[0] != "=":
+                words.append(f"-{text}")  # -nh is -n -h
+                text = ""
+            equals, text = "=" if text else "", text.removeprefix("=")
+        if ended or len(word) < 2 or word[0] != "-":
             faults.append(f"{word!r} is no flag; pyinit takes flags alone, and --help lists them")
-            continue
-        if flag.startswith("--log_"):
+        elif flag.startswith("--log_"):
             takes_next = not equals and flag != "--log_as_json" and words
             _istio_log_flag(flag, words.pop() if takes_next else text, given)
         elif flag in flags:
@@ -75,7 +86,9 @@ def scan(argv: "Sequence[str]") -> "tuple[dict[str, tuple[str, str]], list[str]]
                 text = words.pop()
             given[name] = (_spelled(name), text)
         elif flag not in _WITHOUT_EFFECT:
-            faults.append(f"{word!r}: there is no flag {flag}; --help lists them all")
+            from init.hints import closest
+
+            faults.append(f"{word!r}: there is no flag {flag}{closest(flag, flags)}; --help lists them all")
     return given, faults
 
 

@@ -5,11 +5,12 @@ import os
 from init.apply import apply
 from init.argv import parse
 from init.capture import capture, redirects_dns
-from init.errors import PyinitError, RefusedError
+from init.errors import ConfigError, PyinitError, RefusedError
 from init.host import Host, enter, in_host_network
 from init.iptables_text import spec
 from init.lock import Lock
 from init.log import Log, leave_termination_message
+from init.variables import looks_mistaken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,25 +26,29 @@ def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
     try:
         config = parse(argv, environ)
         log = Log(config.log_level, config.log_format)
-        return _run(config, log)
+        return _run(config, environ, log)
     except PyinitError as e:
+        if isinstance(e, ConfigError):
+            log = Log(e.log_level, e.log_format)
         for line in str(e).splitlines():
             log.error(line)
-        leave_termination_message({"error": type(e).__name__, "exit_code": e.exit_code, "message": str(e)})
-        return e.exit_code
+        return _failed(e, str(e), e.exit_code)
     except OSError as e:  # of the surroundings: no memory, no descriptors, a full disk
         log.error(f"the system refused: {e}")
-        leave_termination_message({"error": type(e).__name__, "exit_code": 2, "message": str(e)})
-        return 2
+        return _failed(e, str(e))
     except Exception as e:
         from traceback import format_exc
 
         log.error(f"this is a fault of pyinit's own, please report it: {e!r}\n{format_exc()}")
-        leave_termination_message({"error": type(e).__name__, "exit_code": 2, "message": repr(e)})
-        return 2
+        return _failed(e, repr(e))
 
 
-def _run(config: "Config", log: Log) -> int:
+def _failed(error: Exception, message: str, exit_code: int = 2) -> int:
+    leave_termination_message({"error": type(error).__name__, "exit_code": exit_code, "message": message})
+    return exit_code
+
+
+def _run(config: "Config", environ: "Mapping[str, str]", log: Log) -> int:
     if config.help or config.version or config.completion:
         from init import usage
 
@@ -51,6 +56,11 @@ def _run(config: "Config", log: Log) -> int:
         return 0
     if config.network_namespace:
         enter(config.network_namespace)
+    if looks_mistaken(environ):
+        from init.hints import unread
+
+        for warning in unread(environ):
+            log.warn(warning)
     host = Host.probe(config)
     ruleset = capture(config, host)
     _tell(config, host, ruleset, log)
@@ -98,6 +108,11 @@ def _listed(values: "Sequence[object]") -> str:
 
 
 def _print(text: str) -> None:
-    data = text.encode()
-    while data:
-        data = data[os.write(1, data) :]
+    data = text.encode(errors="backslashreplace")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except BrokenPipeError:
+        return  # who reads has read enough
+    except OSError as e:
+        raise RefusedError(f"cannot write to standard output: {e.strerror}") from e

@@ -34,7 +34,8 @@ class Setting(Value):
 def _group(title: str) -> "Callable[..., Any]":
     """A heading of the help. Called with a setting's flag, short, kind, default and help, it declares a field.
 
-    Its first variable is the flag's name in capitals, and `also` names more; or `variables` names all.
+    Its first variable is the flag's name in capitals, with PYINIT_ before it where the setting is pyinit's `own`, for a
+    plain name may be the application's. `also` names more variables; or `variables` names all.
     """
 
     def declare(
@@ -45,9 +46,12 @@ def _group(title: str) -> "Callable[..., Any]":
         text: str,
         also: "Sequence[str]" = (),
         variables: "Sequence[str] | None" = None,
+        own: bool = False,
     ) -> Setting:
-        names = (flag.upper().replace("-", "_"), *also) if variables is None else tuple(variables)
-        return Setting(flag, short, names, kind, default, title, text)
+        name = f"{'PYINIT_' if own else ''}{flag.upper().replace('-', '_')}"
+        return Setting(
+            flag, short, (name, *also) if variables is None else tuple(variables), kind, default, title, text
+        )
 
     return declare
 
@@ -65,7 +69,7 @@ _SHOW = _group("Output")
 class Config(Value):
     """What was asked of pyinit. Ports, ids and marks are ints; lists are tuples; ALL ("*") stands for everything."""
 
-    envoy_port: int = _PORTS("envoy-port", "p", kinds.PORT, 15001, "where outbound TCP goes")
+    envoy_port: int = _PORTS("envoy-port", "p", kinds.PORT, 15001, "where outbound TCP goes", variables=())
     inbound_capture_port: int = _PORTS("inbound-capture-port", "z", kinds.PORT, 15006, "where inbound TCP goes")
     inbound_tunnel_port: int = _PORTS(
         "inbound-tunnel-port", "e", kinds.PORT, 15008, "inbound port of the proxy's own tunnel, never captured"
@@ -147,7 +151,7 @@ class Config(Value):
         kinds.BOOLEAN,
         False,
         "IPv6 rules when any address is IPv6, not only when the first is",
-        also=["ISTIO_AGENT_DUAL_STACK", "ISTIO_DUAL_STACK"],
+        also=["ISTIO_DUAL_STACK"],
     )
     drop_invalid: bool = _DNS(
         "drop-invalid", "", kinds.BOOLEAN, False, "drop packets outside any connection's window", also=["INVALID_DROP"]
@@ -160,7 +164,7 @@ class Config(Value):
         kinds.BOOLEAN,
         False,
         "with --reconcile: take away also what only the other configuration had (native nftables always does)",
-        variables=["PYINIT_PRUNE"],
+        own=True,
     )
     cleanup_only: bool = _RUN("cleanup-only", "", kinds.BOOLEAN, False, "take away all that is ours, add nothing")
     force_apply: bool = _RUN("force-apply", "", kinds.BOOLEAN, False, "write even where nothing differs")
@@ -173,7 +177,12 @@ class Config(Value):
     probe_port: int = _RUN("iptables-probe-port", "", kinds.PORT, 15002, "port of the probes")
     probe_timeout: float = _RUN("probe-timeout", "", kinds.DURATION, 5.0, "how long a probe may take")
     backend: str = _KERNEL(
-        "backend", "", kinds.choice("auto", "iptables", "nftables", "python-iptables"), "auto", "auto is iptables"
+        "backend",
+        "",
+        kinds.choice("auto", "iptables", "nftables", "python-iptables"),
+        "auto",
+        "auto is iptables",
+        own=True,
     )
     native_nftables: bool = _KERNEL("native-nftables", "", kinds.BOOLEAN, False, "the same as --backend=nftables")
     force_iptables_binary: str = _KERNEL(
@@ -192,10 +201,10 @@ class Config(Value):
         "run from the node for a pod's namespace: no xtables lock shared with the node",
     )
     allow_host_network: bool = _KERNEL(
-        "allow-host-network", "", kinds.BOOLEAN, False, "run even in the node's own network namespace"
+        "allow-host-network", "", kinds.BOOLEAN, False, "run even in the node's own network namespace", own=True
     )
     comments: str = _KERNEL(
-        "comments", "", kinds.choice("on", "off"), "on", "write into each rule's comment which flag made it"
+        "comments", "", kinds.choice("on", "off"), "on", "write into each rule's comment which flag made it", own=True
     )
     format: str = _SHOW(
         "format",
@@ -203,15 +212,16 @@ class Config(Value):
         kinds.choice("restore", "nft", "json", "table", empty=""),
         "",
         "of --dry-run; empty: what the backend's own program reads",
+        own=True,
     )
-    log_format: str = _SHOW("log-format", "", kinds.choice("text", "json"), "text", "of the log on stderr")
+    log_format: str = _SHOW("log-format", "", kinds.choice("text", "json"), "text", "of the log on stderr", own=True)
     log_level: str = _SHOW(
         "log-level",
         "",
         kinds.choice("debug", "info", "warn", "error", "none"),
         "info",
         "least level that is logged",
-        variables=["PYINIT_LOG_LEVEL"],
+        own=True,
     )
     completion: str = _SHOW(
         "completion", "", kinds.choice("bash", empty=""), "", "print a completion script for this shell", variables=()

@@ -16,13 +16,16 @@ class PyinitError(Exception):
 
 
 class ConfigError(PyinitError):
-    """Settings that are not allowed. `faults` has one line each: the flag or variable, its value, what is allowed."""
+    """Settings that are not allowed. `faults` has one line each: the flag or variable, its value, what is allowed.
+
+    log_level, log_format: how to tell it, as far as that was understood.
+    """
 
     exit_code = 1
 
-    def __init__(self, faults: "tuple[str, ...]") -> None:
+    def __init__(self, faults: "tuple[str, ...]", log_level: str = "info", log_format: str = "text") -> None:
         super().__init__("\n".join(faults))
-        self.faults = faults
+        self.faults, self.log_level, self.log_format = faults, log_level, log_format
 
 
 class RefusedError(PyinitError):

@@ -71,9 +71,9 @@ def in_host_network() -> bool:
     if os.path.exists("/proc/sys/net/core/netdev_budget"):
         return True
     try:
-        with open("/proc/1/comm") as file:
+        with open("/proc/1/comm", "rb") as file:
             name = file.read().strip()
-        return name == "systemd" and os.readlink("/proc/1/ns/net") == os.readlink("/proc/self/ns/net")
+        return name == b"systemd" and os.readlink("/proc/1/ns/net") == os.readlink("/proc/self/ns/net")
     except OSError:
         return False
 
@@ -109,15 +109,15 @@ def _addresses() -> "tuple[Network, ...]":
 def _nameservers(path: str) -> "tuple[Network, ...]":
     """The nameservers of resolv.conf(5); an IPv6 zone (fe80::1%eth0) does not tell servers apart in a rule."""
     try:
-        with open(path) as file:
-            words = [line.split() for line in file]
+        with open(path, "rb") as file:  # comments and search lists may be of any encoding
+            words = [line.split() for line in file.read().splitlines()]
     except OSError as e:
         raise RefusedError(f"--redirect-dns needs {path}: {e.strerror}; or give --capture-all-dns") from e
     servers = []
     for found in words:
-        if len(found) > 1 and found[0] == "nameserver":
+        if len(found) > 1 and found[0] == b"nameserver":
             try:
-                servers.append(Network.parse(found[1].partition("%")[0]))
+                servers.append(Network.parse(found[1].decode().partition("%")[0]))
             except ValueError:
                 continue  # the resolver ignores it as well
     return tuple(servers)

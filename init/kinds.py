@@ -76,22 +76,24 @@ def _boolean(text: str) -> bool:
     raise ValueError
 
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def _duration(text: str) -> float:
-    """A duration as Go writes it, in seconds: 5s, 500ms, 1m30s."""
-    total, rest = 0.0, text
+    """A duration as Go writes it, in seconds: 5s, 500ms, 1m30s, 0."""
+    total, rest = 0.0, text.removeprefix("+")
+    if rest == "0":
+        return 0.0
+    if not rest:
+        raise ValueError
     while rest:
         amount = rest[: len(rest) - len(rest.lstrip("0123456789."))]
         unit = rest[len(amount) :]
-        unit = unit[: len(unit) - len(unit.lstrip("nusmh"))]
-        if unit not in _UNITS:
+        unit = unit[: len(unit) - len(unit.lstrip("nuµμsmh"))]
+        if unit not in _UNITS or amount.count(".") > 1 or not amount.strip("."):
             raise ValueError
         total += float(amount) * _UNITS[unit]
         rest = rest[len(amount) + len(unit) :]
-    if total <= 0:
-        raise ValueError
     return total
 
 
@@ -108,7 +110,7 @@ def _loopback(text: str) -> Network:
 
 def _list(item: "Callable[[str], Any]", *, wildcard: bool = False) -> "Callable[[str], Any]":
     def parse(text: str) -> object:
-        if not text.strip():
+        if not text:
             return ()
         items = [i.strip() for i in text.split(",")]
         if wildcard and items == [ALL]:
@@ -177,5 +179,5 @@ MARK = Kind(_mark, f"a number from 1 to 4294967295 other than {ENVOY_OUTBOUND_MA
 ROUTE_TABLE = Kind(_route_table, "a number from 1 to 4294967295 other than 253, 254, 255")
 LOOPBACK = Kind(_loopback, "an IPv4 network within 127.0.0.0/8")
 BOOLEAN = Kind(_boolean, "true or false", lambda value: "true" if value else "false", boolean=True)
-DURATION = Kind(_duration, "a duration such as 5s, 500ms or 1m30s", _show_duration)
+DURATION = Kind(_duration, "a duration such as 5s, 500ms, 1m30s or 0", _show_duration)
 TEXT = Kind(str, "any text")

@@ -4,6 +4,7 @@ import os
 
 LEVELS = ("debug", "info", "warn", "error", "none")
 TERMINATION_LOG = "/dev/termination-log"  # what Kubernetes shows as a container's termination message
+MAX_TERMINATION_MESSAGE = 4096  # bytes; of more the kubelet keeps the tail, which is no JSON
 
 
 class Log:
@@ -52,14 +53,24 @@ def as_json(fields: "dict[str, object]") -> str:
 
 
 def leave_termination_message(fields: "dict[str, object]") -> None:
-    """Tell Kubernetes the cause, where it listens."""
+    """Tell Kubernetes the cause, where it listens. Of a long message the beginning, for the log has all of it."""
+    line = _encoded(fields)
+    if len(line) > MAX_TERMINATION_MESSAGE:
+        more = " … (the log has all of it)"
+        message = str(fields["message"])
+        too_long = len(_encoded({**fields, "message": message + more})) - MAX_TERMINATION_MESSAGE
+        line = _encoded({**fields, "message": message[:-too_long] + more})  # a character is a byte or more
     try:
         fd = os.open(TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC)
     except OSError:
         return  # not in a container of Kubernetes
     try:
-        os.write(fd, f"{as_json(fields)}\n".encode(errors="backslashreplace"))
+        os.write(fd, line)
     except OSError:
         return  # it is full; the log has the message
     finally:
         os.close(fd)
+
+
+def _encoded(fields: "dict[str, object]") -> bytes:
+    return f"{as_json(fields)}\n".encode(errors="backslashreplace")

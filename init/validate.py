@@ -166,7 +166,7 @@ class _Validator:
     def wait(self, wire: "Wire | None") -> None:
         start, again = monotonic(), 0.0
         awaited = {source for probe, source in self.sources.items() if probe.arrives}
-        while (now := monotonic() - start) < self.config.probe_timeout:
+        while (now := monotonic() - start) < max(self.config.probe_timeout, _SILENCE):
             if awaited <= self.arrived.keys() and now >= _SILENCE:
                 return
             if wire and now >= again:

@@ -12,7 +12,7 @@ from init.cli import run
 from init.config import SETTINGS, Config
 from init.errors import ConfigError, RefusedError
 from init.host import Host
-from init.log import Log
+from init.log import Log, leave_termination_message
 from tests.unit.init.hosts import V4, V6, config, host
 
 
@@ -91,6 +91,49 @@ def test_bad_input_ends_with_1_and_one_line_a_fault(capfd: pytest.CaptureFixture
     assert len(capfd.readouterr().err.splitlines()) == 2
 
 
+def test_bad_input_is_told_in_the_format_that_was_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["-p", "x", "--log-format=json"], {}) == 1
+    assert [json.loads(line)["level"] for line in capfd.readouterr().err.splitlines()] == ["error"]
+
+
+def test_an_unknown_variable_is_warned_of(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["-n"], {"ISTIO_INBOUND_PORT": "80"}) == 0
+    assert "pyinit warn: variable ISTIO_INBOUND_PORT is none that pyinit reads" in capfd.readouterr().err
+
+
+def test_who_reads_no_further_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "init", "--help"], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("stdout", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_output_that_cannot_be_written_is_told_as_such(stdout: str, reason: str) -> None:
+    line = ["sh", "-c", f'"$0" -m init --help {stdout}', sys.executable]
+    done = subprocess.run(line, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr.decode() == f"pyinit error: cannot write to standard output: {reason}\n"
+
+
+@pytest.mark.parametrize("message", ["x" * 9000, 'é"\\' * 3000, "\udcff" * 3000, "\n" * 4089])
+def test_a_termination_message_is_one_that_kubernetes_keeps_whole(
+    message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "termination-log"
+    log.touch()
+    monkeypatch.setattr("init.log.TERMINATION_LOG", str(log))
+    leave_termination_message({"error": "DriftError", "exit_code": 3, "message": message})
+    data = log.read_bytes()
+    left = json.loads(data)
+    assert len(data) <= 4096
+    assert left["exit_code"] == 3
+    assert message.startswith(left["message"].removesuffix(" … (the log has all of it)"))
+
+
 def test_the_log_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     run(["--log-format=json", "--dry-run"], {})
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
@@ -124,6 +167,12 @@ def test_nameservers(tmp_path: Path) -> None:
     found = Host.probe(config("--redirect-dns"), file).nameservers
     assert [str(n) for n in found] == ["10.96.0.10/32", "fe80::1/128"]
     assert Host.probe(Config(), file).nameservers == ()
+
+
+def test_a_resolv_conf_of_any_encoding(tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_bytes(b"# caf\xe9\nsearch \xff\xfe\nnameserver \xe9\nnameserver 10.96.0.10\n")
+    assert [str(n) for n in Host.probe(config("--redirect-dns"), str(file)).nameservers] == ["10.96.0.10/32"]
 
 
 def test_dns_capture_needs_resolv_conf_or_none(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Command lines and environments: what they parse to, and what is refused with which words."""
 
 import string
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from init.argv import parse
 from init.config import SETTINGS, Config
 from init.errors import ConfigError
+from init.hints import unread
 from init.kinds import ALL, ENVOY_OUTBOUND_MARK
 from init.network import LOOPBACK, Network
+from init.variables import looks_mistaken
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,25 @@ from init.network import LOOPBACK, Network
 )
 def test_a_flag_can_be_spelled_in_all_ways_of_pflag(argv: list[str]) -> None:
     assert parse(argv, {}).envoy_port == 15002
+
+
+@pytest.mark.parametrize(
+    ("argv", "changes"),
+    [
+        (["-nh"], {"dry_run": True, "help": True}),
+        (["-np15002"], {"dry_run": True, "envoy_port": 15002}),
+        (["-np", "15002"], {"dry_run": True, "envoy_port": 15002}),
+        (["-fn=false"], {}),
+        (["-p", "15002", "--"], {"envoy_port": 15002}),
+        (["--probe-timeout=0"], {"probe_timeout": 0.0}),
+        (["--probe-timeout=0s"], {"probe_timeout": 0.0}),
+        (["--probe-timeout=+.5s"], {"probe_timeout": 0.5}),
+        (["--probe-timeout=1500µs"], {"probe_timeout": 0.0015}),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else None,
+)
+def test_what_pflag_takes_is_taken(argv: list[str], changes: dict[str, Any]) -> None:
+    assert parse(argv, {}) == Config().replace(**changes)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +62,12 @@ def test_every_setting_has_a_variable_but_those_that_ask_for_an_answer() -> None
         text = "true" if spec.kind.boolean else spec.kind.show(spec.default)
         for variable in spec.variables:
             assert getattr(parse([], {variable: text}), name) == (spec.kind.boolean or spec.default)
-    assert {name for name, spec in SETTINGS.items() if not spec.variables} == {"completion", "version", "help"}
+    assert {name for name, spec in SETTINGS.items() if not spec.variables} == {
+        "envoy_port",
+        "completion",
+        "version",
+        "help",
+    }
 
 
 def test_variables_of_the_application_are_not_taken_for_settings() -> None:
@@ -62,8 +88,61 @@ def test_the_variables_of_other_components_of_istio_count(variable: str, name: s
 
 def test_an_empty_variable_counts() -> None:
     assert parse([], {"ISTIO_INBOUND_PORTS": "", "ISTIO_INBOUND_INTERCEPTION_MODE": ""}).inbound_ports == ()
-    with pytest.raises(ConfigError, match=r"variable ENVOY_PORT: '' is not allowed"):
-        parse([], {"ENVOY_PORT": ""})
+    with pytest.raises(ConfigError, match=r"variable INBOUND_CAPTURE_PORT: '' is not allowed"):
+        parse([], {"INBOUND_CAPTURE_PORT": ""})
+    assert parse([], {"REDIRECT_DNS": ""}) == Config()
+
+
+# What Kubernetes sets in every pod of a namespace with a Service called envoy, and with one called inbound-capture.
+_SERVICES = {
+    "ENVOY_SERVICE_HOST": "10.96.1.1",
+    "ENVOY_SERVICE_PORT": "9901",
+    "ENVOY_PORT": "tcp://10.96.1.1:9901",
+    "ENVOY_PORT_9901_TCP_PORT": "9901",
+    "INBOUND_CAPTURE_SERVICE_HOST": "10.96.1.2",
+    "INBOUND_CAPTURE_PORT": "tcp://10.96.1.2:80",
+    "ISTIO_INGRESSGATEWAY_SERVICE_HOST": "10.96.1.3",
+    "ISTIO_INGRESSGATEWAY_SERVICE_PORT_HTTP2": "80",
+    "ISTIO_INGRESSGATEWAY_PORT_80_TCP_ADDR": "10.96.1.3",
+}
+
+
+def test_no_service_is_taken_for_a_setting() -> None:
+    assert parse([], _SERVICES) == Config()
+    assert list(unread(_SERVICES)) == [
+        "variable INBOUND_CAPTURE_PORT: 'tcp://10.96.1.2:80' is of a Service with that name; it has no effect here"
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["ENVOY_PORT", "ISTIO_AGENT_DUAL_STACK", "FORMAT", "LOG_FORMAT", "BACKEND", "COMMENTS"]
+)
+def test_variables_that_istio_does_not_read_are_not_read(name: str) -> None:
+    assert parse([], {name: "7", "ALLOW_HOST_NETWORK": "true"}) == Config()
+
+
+def test_settings_that_istio_has_not_have_variables_with_a_prefix() -> None:
+    assert parse([], {"PYINIT_BACKEND": "nftables", "PYINIT_COMMENTS": "off"}).backend == "nftables"
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("ISTIO_INBOUND_PORT", "it has no effect, did you mean ISTIO_INBOUND_PORTS?"),
+        ("ISTIO_AGENT_DUAL_STACK", "it has no effect, did you mean ISTIO_DUAL_STACK?"),
+        ("ISTIO_META_DNS_CAPTUR", "did you mean ISTIO_META_DNS_CAPTURE?"),
+        ("PYINIT_BACKENDS", "did you mean PYINIT_BACKEND?"),
+        ("ISTIO_SOMETHING_ELSE", "variable ISTIO_SOMETHING_ELSE is none that pyinit reads; it has no effect"),
+        ("ISTIO_META_CLUSTER_ID", ""),
+        ("ISTIO_INBOUND_PORTS", ""),
+        ("APPLICATION", ""),
+    ],
+)
+def test_a_variable_that_is_read_by_nobody_is_warned_of(name: str, warning: str) -> None:
+    told = list(unread({name: "1"}))
+    assert len(told) == bool(warning)
+    assert all(t.endswith(warning) for t in told)
+    assert looks_mistaken({name: "1"}) or not warning
 
 
 def test_what_istios_templates_pass_is_understood() -> None:
@@ -125,6 +204,14 @@ BAD = [
     (["--istio-outbound-owner-groups", ",".join(map(str, range(65)))], "65 groups; allowed are 64"),
     (["--no-such-flag=1"], "there is no flag --no-such-flag"),
     (["-y"], "there is no flag -y"),
+    (["--istio-inbound-port=80"], "there is no flag --istio-inbound-port, did you mean --istio-inbound-ports?"),
+    (["--", "-n"], "'-n' is no flag"),
+    (["-ny"], "there is no flag -y"),
+    (["--dual-stack="], "--dual-stack: '' is not allowed; allowed is true or false"),
+    (["-b", " "], "-b, --istio-inbound-ports: ' ' is not allowed: item 1 of 1 is empty"),
+    (["--probe-timeout="], "a duration such as 5s"),
+    (["--probe-timeout=.s"], "a duration such as 5s"),
+    (["--probe-timeout=-1s"], "a duration such as 5s"),
     (["word"], "'word' is no flag"),
 ]
 
@@ -187,7 +274,7 @@ CONFIGS = st.builds(
     dual_stack=st.booleans(),
     drop_invalid=st.booleans(),
     reconcile=st.booleans(),
-    probe_timeout=st.integers(1, 10**7).map(lambda ms: ms / 1000),
+    probe_timeout=st.integers(0, 10**7).map(lambda ms: ms / 1000),
     log_format=st.sampled_from(["text", "json"]),
     comments=st.sampled_from(["on", "off"]),
 )
