@@ -78,6 +78,30 @@ def in_host_network() -> bool:
         return False
 
 
+_CAPABILITIES = {12: "NET_ADMIN", 13: "NET_RAW"}  # linux/capability.h
+
+
+def lacking() -> "list[str]":
+    """The capabilities that pyinit needs and this process has not; none where that cannot be told."""
+    try:
+        with open("/proc/self/status") as file:
+            effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return []
+    return [name for bit, name in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+def why_not_permitted() -> str:
+    """The way out, for a message that something is not permitted."""
+    missing = lacking()
+    if missing:
+        return f"The container needs the capabilities NET_ADMIN and NET_RAW; it lacks {' and '.join(missing)}."
+    return (
+        "The container has NET_ADMIN and NET_RAW; seccomp, SELinux or a user namespace that does not own this network "
+        "namespace may be why."
+    )
+
+
 def enter(namespace: str) -> None:
     """Enter the network namespace of a file such as /var/run/netns/NAME or /proc/PID/ns/net. Raises RefusedError."""
     try:

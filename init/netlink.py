@@ -9,7 +9,8 @@ from _socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNSPEC, SOCK_CLOEXEC, SOCK
 from _struct import calcsize, pack, unpack_from
 from os import strerror
 
-from init.network import Network
+from init.network import AF, Network
+from init.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,17 +19,26 @@ if TYPE_CHECKING:
 ROUTE, _NETFILTER = 0, 12  # netlink families
 _REQUEST, ACK, _NONREC, _DUMP, EXCL, CREATE = 0x1, 0x4, 0x100, 0x300, 0x200, 0x400
 _ERROR, _DONE = 2, 3
-_NEWADDR, _DELADDR, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE = 20, 21, 22, 24, 25, 26
+NEWADDR, _DELADDR, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE = 20, 21, 22, 24, 25, 26
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 _NFT_DELTABLE, _NFT_GETCHAIN, _NFT_DELCHAIN = (10 << 8 | message for message in (2, 4, 5))  # subsystem nf_tables
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_AF = {4: AF_INET, 6: AF_INET6}
 _FAMILY = {AF_INET: 4, AF_INET6: 6}
 _HEADER = "=IHHII"  # length, type, flags, sequence, port
 _LO = 1  # index of lo in every network namespace
 _RT_SCOPE_HOST, _RTN_LOCAL, _RTPROT_BOOT, _FR_ACT_TO_TBL = 254, 2, 3, 1
-_IFA_F_NODAD = 0x2
-_IFA_ADDRESS, _IFA_LOCAL, _FRA_TABLE, _FRA_FWMARK, _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 2, 15, 10, 1, 4, 15
+IFA_F_NODAD = 0x2
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+_FRA_PRIORITY, _FRA_FWMARK, _FRA_SUPPRESS_PREFIXLEN, _FRA_TABLE, _FRA_FWMASK, _FRA_PAD, _FRA_PROTOCOL = (
+    6, 10, 14, 15, 16, 18, 21,
+)  # fmt: skip
+_FRA_OF_MARK_RULES = {
+    _FRA_PRIORITY, _FRA_FWMARK, _FRA_SUPPRESS_PREFIXLEN, _FRA_TABLE, _FRA_FWMASK, _FRA_PAD, _FRA_PROTOCOL,
+}  # fmt: skip
+_ALL_BITS = 0xFFFFFFFF
+_RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 6, 15
+_IP6_RT_PRIO_USER = 1024  # linux/ipv6_route.h: of IPv6 routes for which none is asked
+_RTA_OF_OTHERS = {3, 5, 7, 8, 9, 22}  # RTA_IIF, GATEWAY, PREFSRC, METRICS, MULTIPATH, ENCAP
 _NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME, _NFTA_TABLE_NAME = 1, 3, 1
 
 
@@ -37,7 +47,7 @@ def addresses() -> "list[Network]":
     found = []
     for data in talk(ROUTE, _GETADDR, _DUMP, pack("=BBBBI", AF_UNSPEC, 0, 0, 0, 0)):
         attributes = dict(_attributes(data, 8))
-        address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+        address = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)
         if data[0] in _FAMILY and address:
             found.append(Network.of(_FAMILY[data[0]], address))
     return found
@@ -45,14 +55,14 @@ def addresses() -> "list[Network]":
 
 def interface_to(address: Network) -> str:
     """The interface by which a packet to this address leaves, as `ip route get` says; lo where it is this machine's."""
-    header = pack("=8BI", _AF[address.family], address.length, *[0] * 6, 0)
+    header = pack("=8BI", AF[address.family], address.length, *[0] * 6, 0)
     (data,) = talk(ROUTE, _GETROUTE, ACK, header + attribute(_RTA_DST, address.packed))
     return if_indextoname(unpack_from("=I", dict(_attributes(data, 12))[_RTA_OIF])[0])
 
 
 def add_source(address: Network) -> None:
     """Give lo an address."""
-    talk(ROUTE, _NEWADDR, ACK | CREATE | EXCL, _source(address))
+    talk(ROUTE, NEWADDR, ACK | CREATE | EXCL, _source(address))
 
 
 def delete_source(address: Network) -> None:
@@ -60,35 +70,70 @@ def delete_source(address: Network) -> None:
     talk(ROUTE, _DELADDR, ACK, _source(address))
 
 
-def mark_rules(family: int) -> "list[tuple[int, int]]":
-    """(mark, routing table) of each policy rule that looks at the packet's mark."""
+def mark_rules(family: int) -> "list[tuple[int, int, int]]":
+    """(mark, routing table, priority) of each `fwmark MARK lookup TABLE`: policy rules that ask for nothing else."""
+    rules = _policy_rules(family)
+    return [(rule.mark, rule.table, rule.priority) for rule in rules if rule.plain and rule.mark]
+
+
+def next_priority(family: int) -> int:
+    """The priority that a new policy rule gets from ip(8): before all but the first."""
+    rules = _policy_rules(family)
+    return max(rules[1].priority - 1, 0) if len(rules) > 1 else 0
+
+
+def add_mark_rule(family: int, mark: int, table: int, priority: int) -> None:
+    """`ip rule add fwmark MARK lookup TABLE priority PRIORITY`."""
+    talk(ROUTE, _NEWRULE, ACK | CREATE | EXCL, _mark_rule(family, mark, table, priority))
+
+
+def delete_mark_rule(family: int, mark: int, table: int, priority: int) -> None:
+    """`ip rule del fwmark MARK lookup TABLE priority PRIORITY`.
+
+    The kernel deletes the first rule that has all this, and perhaps more; but it lets none with this alone be added
+    behind such a one, so the first is the one that `mark_rules` tells of.
+    """
+    talk(ROUTE, _DELRULE, ACK, _mark_rule(family, mark, table, priority))
+
+
+class _PolicyRule(Value):
+    """plain: it asks for the mark, all its bits, and nothing else, and looks its table up without exceptions."""
+
+    priority: int
+    mark: int
+    table: int
+    plain: bool
+
+
+def _policy_rules(family: int) -> "list[_PolicyRule]":
+    """The policy rules in the order in which the kernel tries them (struct fib_rule_hdr of linux/fib_rules.h)."""
     found = []
-    for data in talk(ROUTE, _GETRULE, _DUMP, pack("=12B", _AF[family], *[0] * 11)):
-        attributes = dict(_attributes(data, 12))
-        if _FRA_FWMARK in attributes and _FRA_TABLE in attributes:
-            found.append((unpack_from("=I", attributes[_FRA_FWMARK])[0], unpack_from("=I", attributes[_FRA_TABLE])[0]))
+    for data in talk(ROUTE, _GETRULE, _DUMP, pack("=12B", AF[family], *[0] * 11)):
+        _, to, source, tos, _, _, _, action, flags = unpack_from("=8BI", data)
+        given = dict(_attributes(data, 12))
+        numbers = {kind: unpack_from("=I", value)[0] for kind, value in given.items() if len(value) == 4}
+        priority, mark, table = (numbers.get(a, 0) for a in (_FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE))
+        plain = (
+            (to, source, tos, action, flags) == (0, 0, 0, _FR_ACT_TO_TBL, 0)
+            and given.keys() <= _FRA_OF_MARK_RULES
+            and numbers.get(_FRA_FWMASK, _ALL_BITS) == _ALL_BITS
+            and numbers.get(_FRA_SUPPRESS_PREFIXLEN, _ALL_BITS) == _ALL_BITS
+        )
+        found.append(_PolicyRule(priority, mark, table, plain))
     return found
 
 
-def add_mark_rule(family: int, mark: int, table: int) -> None:
-    """`ip rule add fwmark MARK lookup TABLE`."""
-    talk(ROUTE, _NEWRULE, ACK | CREATE | EXCL, _mark_rule(family, mark, table))
-
-
-def delete_mark_rule(family: int, mark: int, table: int) -> None:
-    """`ip rule del fwmark MARK lookup TABLE`."""
-    talk(ROUTE, _DELRULE, ACK, _mark_rule(family, mark, table))
-
-
 def local_tables(family: int) -> "set[int]":
-    """Routing tables with the route `local default dev lo`."""
+    """Routing tables with the route `local default dev lo`, and no other attribute."""
     found = set()
-    for data in talk(ROUTE, _GETROUTE, _DUMP, pack("=8BI", _AF[family], *[0] * 7, 0)):
-        length, route_type = data[1], data[7]
-        attributes = dict(_attributes(data, 12))
-        interface = attributes.get(_RTA_OIF) == pack("=I", _LO)
-        if length == 0 and route_type == _RTN_LOCAL and interface and _RTA_TABLE in attributes:
-            found.add(unpack_from("=I", attributes[_RTA_TABLE])[0])
+    for data in talk(ROUTE, _GETROUTE, _DUMP, pack("=8BI", AF[family], *[0] * 7, 0)):
+        _, to, source, tos, _, _, _, route_type, _ = unpack_from("=8BI", data)
+        given = dict(_attributes(data, 12))
+        priority = unpack_from("=I", given.get(_RTA_PRIORITY, bytes(4)))[0]
+        plain = not given.keys() & _RTA_OF_OTHERS and priority in (0, _IP6_RT_PRIO_USER)
+        plain = plain and given.get(_RTA_OIF) == pack("=I", _LO)
+        if (to, source, tos, route_type) == (0, 0, 0, _RTN_LOCAL) and plain and _RTA_TABLE in given:
+            found.add(unpack_from("=I", given[_RTA_TABLE])[0])
     return found
 
 
@@ -116,7 +161,7 @@ def nft_chains() -> "set[tuple[int, str, str]]":
 def delete_empty_nft_table(family: int, table: str, chains: "Iterable[str]") -> None:
     """Delete a table that has these chains, and none of them a rule; else it stays as it is, and OSError is raised."""
     name = attribute(_NFTA_TABLE_NAME, f"{table}\0".encode())
-    generic = pack("=BBH", _AF[family], 0, 0)
+    generic = pack("=BBH", AF[family], 0, 0)
     messages = [
         (_NFT_DELCHAIN, generic + name + attribute(_NFTA_CHAIN_NAME, f"{chain}\0".encode())) for chain in chains
     ]
@@ -128,18 +173,20 @@ def delete_empty_nft_table(family: int, table: str, chains: "Iterable[str]") -> 
 
 def _source(address: Network) -> bytes:
     # Without the flag an IPv6 address cannot be sent from until the kernel has got round to finding it no duplicate.
-    header = pack("=BBBBI", _AF[address.family], address.length, _IFA_F_NODAD, _RT_SCOPE_HOST, _LO)
-    return header + attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
+    header = pack("=BBBBI", AF[address.family], address.length, IFA_F_NODAD, _RT_SCOPE_HOST, _LO)
+    return header + attribute(IFA_LOCAL, address.packed) + attribute(IFA_ADDRESS, address.packed)
 
 
-def _mark_rule(family: int, mark: int, table: int) -> bytes:
-    header = pack("=12B", _AF[family], 0, 0, 0, table if table < 256 else 0, 0, 0, _FR_ACT_TO_TBL, *[0] * 4)
-    return header + attribute(_FRA_FWMARK, pack("=I", mark)) + attribute(_FRA_TABLE, pack("=I", table))
+def _mark_rule(family: int, mark: int, table: int, priority: int) -> bytes:
+    header = pack("=12B", AF[family], 0, 0, 0, table if table < 256 else 0, 0, 0, _FR_ACT_TO_TBL, *[0] * 4)
+    given = {_FRA_FWMARK: mark, _FRA_FWMASK: _ALL_BITS, _FRA_TABLE: table}
+    given |= {_FRA_PRIORITY: priority} if priority else {}
+    return header + b"".join(attribute(kind, pack("=I", value)) for kind, value in given.items())
 
 
 def _local_route(family: int, table: int) -> bytes:
     short_table = table if table < 256 else 0
-    header = pack("=8BI", _AF[family], 0, 0, 0, short_table, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, 0)
+    header = pack("=8BI", AF[family], 0, 0, 0, short_table, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, 0)
     return header + attribute(_RTA_OIF, pack("=I", _LO)) + attribute(_RTA_TABLE, pack("=I", table))
 
 

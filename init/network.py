@@ -5,7 +5,7 @@ from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from init.values import Value
 
 BITS = {4: 32, 6: 128}
-_AF = {4: AF_INET, 6: AF_INET6}
+AF = {4: AF_INET, 6: AF_INET6}
 
 
 class Network(Value):
@@ -31,7 +31,7 @@ class Network(Value):
         address, slash, prefix = text.partition("/")
         family = 6 if ":" in address else 4
         try:
-            packed = inet_pton(_AF[family], address)
+            packed = inet_pton(AF[family], address)
         except (OSError, ValueError):
             raise ValueError("no IPv4 or IPv6 address") from None
         if not slash:
@@ -50,7 +50,7 @@ class Network(Value):
     @property
     def host(self) -> str:
         """The address alone, without the prefix length."""
-        return inet_ntop(_AF[self.family], self.packed)
+        return inet_ntop(AF[self.family], self.packed)
 
     def contains(self, other: "Network") -> bool:
         """Whether every address of `other` lies in this network."""

@@ -4,9 +4,12 @@ A packet that is marked in ISTIO_DIVERT or by TPROXY must be delivered on this m
 another: the policy rule sends marked packets to a routing table whose one route delivers all to lo.
 """
 
+from errno import EACCES, EPERM
+
 from init import netlink
 from init.backends import Step
 from init.errors import RefusedError
+from init.host import why_not_permitted
 from init.network import PASSTHROUGH
 from init.values import Value
 
@@ -90,16 +93,18 @@ def _marked(
     local = routes.local_tables(family)
     named = {(former.mark, former.table)} if former.prune else set()
     # A policy rule is ours when it is wanted or named; or when its mark is, and its table is of the kind that we make.
-    there = {
-        (mark, table)
-        for mark, table in routes.mark_rules(family)
-        if (mark, table) in want | named or (mark in former.marks and table in local)
-    }
+    there = [
+        rule
+        for rule in routes.mark_rules(family)
+        if rule[:2] in want | named or (rule[0] in former.marks and rule[1] in local)
+    ]
     wanted_tables = {table for _, table in want}
     missing = [_route_item(family, table) for table in sorted(wanted_tables - local)]
-    missing += [_rule_item(family, *pair) for pair in sorted(want - there)]
-    idle = [_rule_item(family, *pair) for pair in sorted(there - want)]
-    idle += [_route_item(family, table) for table in sorted({t for _, t in there | named} & local - wanted_tables)]
+    new = sorted(want - {rule[:2] for rule in there})
+    missing += [_rule_item(family, *pair, routes.next_priority(family)) for pair in new]
+    idle = [_rule_item(family, *rule) for rule in there if rule[:2] not in want]
+    tables = {table for _, table, _ in there} | {table for _, table in named}
+    idle += [_route_item(family, table) for table in sorted(tables & local - wanted_tables)]
     return missing, idle
 
 
@@ -122,12 +127,12 @@ def _route_item(family: int, table: int) -> Item:
     )
 
 
-def _rule_item(family: int, mark: int, table: int) -> Item:
+def _rule_item(family: int, mark: int, table: int, priority: int) -> Item:
     return Item(
         f"ip -{family} rule {{}} fwmark {mark:#x} lookup {table}",
-        lambda: (mark, table) in netlink.mark_rules(family),
-        lambda: netlink.add_mark_rule(family, mark, table),
-        lambda: netlink.delete_mark_rule(family, mark, table),
+        lambda: (mark, table, priority) in netlink.mark_rules(family),
+        lambda: netlink.add_mark_rule(family, mark, table, priority),
+        lambda: netlink.delete_mark_rule(family, mark, table, priority),
     )
 
 
@@ -135,9 +140,14 @@ def _refusing(what: str, change: "Callable[[], None]") -> "Callable[[], None]":
     def call() -> None:
         try:
             change()
-        except PermissionError as e:
-            raise RefusedError(f"{what}: not permitted; the container needs the capability NET_ADMIN") from e
         except OSError as e:
+            if e.errno == EPERM:
+                raise RefusedError(f"{what}: not permitted. {why_not_permitted()}") from e
+            if e.errno == EACCES and " -6 addr " in what:
+                raise RefusedError(
+                    f"{what}: IPv6 is switched off on lo, and IPv6 rules are asked for; allow it with the sysctl "
+                    "net.ipv6.conf.lo.disable_ipv6=0, or give the pod no IPv6 address"
+                ) from e
             raise RefusedError(f"{what}: {e.strerror}") from e
 
     return call

@@ -14,6 +14,7 @@ from time import monotonic
 
 from init import netlink
 from init.errors import RefusedError, ValidationError
+from init.network import AF
 from init.probes import Place, listening, plan
 from init.values import Value
 from init.wire import HOST, Wire
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from init.rules import Ruleset
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the same number
-_AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 _KIND = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _LEVEL = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}
 _TRANSPARENT = {4: 19, 6: 75}  # IP_TRANSPARENT, IPV6_TRANSPARENT of linux/in.h and in6.h
@@ -120,7 +120,7 @@ class _Validator:
 
     def listen(self, family: int, protocol: str, port: int) -> None:
         """Be the proxy."""
-        listener = self.stack.enter_context(socket.socket(_AF[family], _KIND[protocol]))
+        listener = self.stack.enter_context(socket.socket(AF[family], _KIND[protocol]))
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == 6:
@@ -207,7 +207,7 @@ class _Validator:
         """A socket of this user's and group's: the kernel keeps the ids that the process has when it is made."""
         before = os.geteuid(), os.getegid()
         if (uid, gid) == before:
-            return socket.socket(_AF[family], kind)
+            return socket.socket(AF[family], kind)
         try:
             os.setegid(gid)
             os.seteuid(uid)
@@ -218,7 +218,7 @@ class _Validator:
                 "SETUID and SETGID"
             ) from None
         try:
-            return socket.socket(_AF[family], kind)
+            return socket.socket(AF[family], kind)
         finally:
             os.seteuid(before[0])
             os.setegid(before[1])
@@ -255,7 +255,7 @@ def _original_destination(connection: socket.socket) -> "tuple[str, int] | None"
         return None
     (port,) = struct.unpack_from("!H", data, 2)
     address = data[8:24] if family == 6 else data[4:8]
-    return socket.inet_ntop(_AF[family], address), port
+    return socket.inet_ntop(AF[family], address), port
 
 
 def _endpoint(address: str, port: int) -> str:

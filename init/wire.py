@@ -8,8 +8,8 @@ import socket
 import struct
 from contextlib import suppress
 
-from init.netlink import ACK, CREATE, EXCL, ROUTE, attribute, talk
-from init.network import Network
+from init.netlink import ACK, CREATE, EXCL, IFA_ADDRESS, IFA_F_NODAD, IFA_LOCAL, NEWADDR, ROUTE, attribute, talk
+from init.network import AF, Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,12 +25,11 @@ HOST = {4: Network.parse("203.0.113.254"), 6: Network.parse("2001:db8:ffff:ffff:
 _INNER_MAC, _OUTER_MAC, _HOST_MAC = (bytes((2, 0x50, 0x59, 0, 0, number)) for number in (1, 2, 3))
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 _ETH_P_ALL = 3
-_AF = {4: socket.AF_INET, 6: socket.AF_INET6}
-# rtnetlink.h, if_link.h, if_addr.h, neighbour.h, veth.h
-_NEWLINK, _DELLINK, _NEWADDR, _NEWNEIGH = 16, 17, 20, 28
-_IFF_UP, _IFA_F_NODAD, _NUD_PERMANENT = 0x1, 0x2, 0x80
+# rtnetlink.h, if_link.h, neighbour.h, veth.h
+_NEWLINK, _DELLINK, _NEWNEIGH = 16, 17, 28
+_IFF_UP, _NUD_PERMANENT = 0x1, 0x80
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 3, 18, 1, 2, 1
-_IFA_ADDRESS, _IFA_LOCAL, _NDA_DST, _NDA_LLADDR = 1, 2, 1, 2
+_NDA_DST, _NDA_LLADDR = 1, 2
 _SYN, _ACK = 0x02, 0x10
 
 
@@ -125,13 +124,13 @@ def _delete_pair() -> None:
 
 
 def _add_address(index: int, address: Network, length: int) -> None:
-    header = struct.pack("=BBBBI", _AF[address.family], length, _IFA_F_NODAD, 0, index)
-    both = attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
-    talk(ROUTE, _NEWADDR, ACK | CREATE | EXCL, header + both)
+    header = struct.pack("=BBBBI", AF[address.family], length, IFA_F_NODAD, 0, index)
+    both = attribute(IFA_LOCAL, address.packed) + attribute(IFA_ADDRESS, address.packed)
+    talk(ROUTE, NEWADDR, ACK | CREATE | EXCL, header + both)
 
 
 def _add_neighbour(index: int, address: Network) -> None:
     """So that the pod need not ask for the host's hardware address."""
-    header = struct.pack("=BxxxiHBB", _AF[address.family], index, _NUD_PERMANENT, 0, 0)
+    header = struct.pack("=BxxxiHBB", AF[address.family], index, _NUD_PERMANENT, 0, 0)
     entry = attribute(_NDA_DST, address.packed) + attribute(_NDA_LLADDR, _HOST_MAC)
     talk(ROUTE, _NEWNEIGH, ACK | CREATE | EXCL, header + entry)

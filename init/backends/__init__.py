@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         """What is there of routing; the module netlink asks the kernel."""
 
         def addresses(self) -> list[Network]: ...  # noqa: D102 - see init.netlink
-        def mark_rules(self, family: int) -> list[tuple[int, int]]: ...  # noqa: D102
+        def mark_rules(self, family: int) -> list[tuple[int, int, int]]: ...  # noqa: D102
+        def next_priority(self, family: int) -> int: ...  # noqa: D102
         def local_tables(self, family: int) -> set[int]: ...  # noqa: D102
 
 

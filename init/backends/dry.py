@@ -63,8 +63,11 @@ class _Assumed:
     def addresses(self) -> "list[Network]":
         return [r.source for r in self._assumed if r.source]
 
-    def mark_rules(self, family: int) -> "list[tuple[int, int]]":
-        return [(r.mark, r.table) for r in self._assumed if r.family == family and r.mark]
+    def mark_rules(self, family: int) -> "list[tuple[int, int, int]]":
+        return [(r.mark, r.table, 0) for r in self._assumed if r.family == family and r.mark]
+
+    def next_priority(self, family: int) -> int:  # noqa: ARG002 - the kernel tells it
+        return 0
 
     def local_tables(self, family: int) -> "set[int]":
-        return {table for _, table in self.mark_rules(family)}
+        return {table for _, table, _ in self.mark_rules(family)}

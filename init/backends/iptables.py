@@ -10,6 +10,7 @@ from errno import EBUSY
 from init import netlink, process
 from init.backends import Backend, Current, Step
 from init.errors import RefusedError, UnsupportedError
+from init.host import lacking, why_not_permitted
 from init.rules import CHAINS, TABLES
 from init.tables import Ours, read
 
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from init.rules import Rule
     from init.tables import Tables
 
+# A lock file that the pod's network namespace has to itself, as its tables; the node's would be one for all pods.
+_OWN_LOCK = "/proc/self/ns/net"
 _LOCK_WAIT = "30"  # seconds to wait for others who hold the xtables lock (legacy)
 _PREFIX = {4: "iptables", 6: "ip6tables"}
 
+# What iptables-legacy-restore says whatever the reason is: it may not, or there is no such module.
+_UNSAID = "unable to initialize table"
 # What the kernel or a binary says when it lacks something, and not when the rules are wrong.
 _LACKING = (
     "not supported",
@@ -34,6 +39,7 @@ _LACKING = (
     "Failed to initialize nft",
     "is incompatible",
     "Module ",
+    _UNSAID,
 )
 _MODULES = {
     "nft": "nf_tables, nft_chain_nat, nft_compat",
@@ -62,7 +68,7 @@ class Iptables(Backend):
         self._comments = config.comments == "on"
         self._keep = config.keeps_old
         self._rewrite = config.force_apply
-        self._environ = {"XTABLES_LOCKFILE": "/dev/null"} if config.cni_mode or not os.access("/run", os.W_OK) else {}
+        self._environ = {} if os.access("/run", os.W_OK) and not config.cni_mode else {"XTABLES_LOCKFILE": _OWN_LOCK}
         self._ours: dict[int, Ours] = {}
         self._found: dict[int, Tables] = {}
 
@@ -153,8 +159,8 @@ class Iptables(Backend):
         name = self._named(family, verb)
         said = " ".join(line.strip() for line in result.errors.splitlines() if line.strip() and line[0] != "#")
         said = said or f"ended with status {result.status}"
-        if "Permission denied" in said or "Operation not permitted" in said:
-            raise RefusedError(f"{name}: {said} The container needs the capabilities NET_ADMIN and NET_RAW.")
+        if "Permission denied" in said or "Operation not permitted" in said or (_UNSAID in said and lacking()):
+            raise RefusedError(f"{name}: {said} {why_not_permitted()}")
         if any(sign in said for sign in _LACKING):
             modules = f"{_MODULES[self.variant]}, {_EXTENSIONS}"
             raise UnsupportedError(f"{name}: {said} The node's kernel may lack one of the modules {modules}.")
@@ -181,7 +187,7 @@ def _nft_chains() -> "set[tuple[int, str, str]]":
     try:
         return netlink.nft_chains()
     except PermissionError as e:
-        raise RefusedError("reading nf_tables is not permitted; the container needs the capability NET_ADMIN") from e
+        raise RefusedError(f"reading nf_tables is not permitted. {why_not_permitted()}") from e
     except OSError as e:
         raise UnsupportedError(f"this kernel has no nf_tables ({e.strerror}); the module nf_tables is missing") from e
 

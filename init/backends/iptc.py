@@ -10,6 +10,7 @@ import os
 from init import iptables_text
 from init.backends.iptables import Iptables, legacy_tables
 from init.errors import RefusedError, UnsupportedError
+from init.host import why_not_permitted
 from init.network import Network
 from init.tables import read
 
@@ -157,7 +158,8 @@ def _in_child(work: "Callable[[], str]") -> str:
         os.close(output)
         os.close(errors)
     if status:
-        raise RefusedError(f"python-iptables: {said.strip() or f'ended with status {status}'}")
+        way_out = f" {why_not_permitted()}" if "Permission denied" in said else ""
+        raise RefusedError(f"python-iptables: {said.strip() or f'ended with status {status}'}{way_out}")
     return text
 
 

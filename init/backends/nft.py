@@ -6,6 +6,7 @@ Nothing of others is touched, and nf_tables swaps our tables as a whole: no pack
 from init import netlink, nft_text, process
 from init.backends import Backend, Current, Step
 from init.errors import RefusedError, UnsupportedError
+from init.host import why_not_permitted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Nftables(Backend):
             return result.output
         said = " ".join(result.errors.split()) or f"ended with status {result.status}"
         if "Operation not permitted" in said or "Permission denied" in said:
-            raise RefusedError(f"nft: {said} The container needs the capabilities NET_ADMIN and NET_RAW.")
+            raise RefusedError(f"nft: {said}. {why_not_permitted()}")
         if "not supported" in said or "No such file or directory" in said:
             raise UnsupportedError(
                 f"nft: {said} The node's kernel may lack one of the modules nf_tables, nft_chain_nat, nft_redir, "
