@@ -71,7 +71,7 @@ def _printable(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]
 
 
-def shortened(value: object) -> str:
-    """A value as a message shows it."""
+def shortened(value: object, most: int = 200) -> str:
+    """A value as a message shows it, in `most` characters or fewer."""
     text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"

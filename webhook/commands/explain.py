@@ -110,13 +110,14 @@ def explain(finder: Causes, request: Request) -> dict[str, Any]:
 
 def _steps(decided: str, namespace: Any) -> list[str]:
     """What was asked before the answer, in the webhook's order (webhook.pod.decide)."""
-    from webhook.pod.decide import INJECT, Reason
+    from webhook.pod.annotations import INJECT
+    from webhook.pod.decide import Reason
 
     passed = {
         Reason.HOST_NETWORK: "hostNetwork is not true",
         Reason.IGNORED_NAMESPACE: "the namespace is none of the cluster's own",
-        Reason.LABEL: f"the pod has no label {INJECT}",
-        Reason.ANNOTATION: "nor such an annotation",
+        Reason.LABEL: f'no label {INJECT} says "true" or "false"',
+        Reason.ANNOTATION: "nor does such an annotation",
         Reason.NEVER_SELECTOR: "no neverInjectSelector matches",
         Reason.ALWAYS_SELECTOR: "no alwaysInjectSelector matches",
     }
@@ -130,11 +131,13 @@ def _steps(decided: str, namespace: Any) -> list[str]:
 
 def _asked(labels: Any) -> str:
     """Whether the API server asks the webhook for pods of a namespace with these labels."""
-    for name in ("istio-injection", "istio.io/rev"):
+    from webhook.pod.annotations import REVISION
+
+    for name in ("istio-injection", REVISION):
         if value := labels.get(name):
             verb = "does not ask" if value == "disabled" else "asks"
             return f"the namespace has the label {name}={value}: the API server {verb} the webhook"
-    return "the namespace has neither istio-injection nor istio.io/rev: the API server asks for labelled pods alone"
+    return f"the namespace has neither istio-injection nor {REVISION}: the API server asks for labelled pods alone"
 
 
 def _written(pod: Any, path: tuple[str | int, ...]) -> str:

@@ -1,4 +1,7 @@
-"""The annotations and labels that injection reads, and what their values may be.
+"""Every annotation and label of pods that means something here: what its name is, and what its value may be.
+
+The one table of them. Code takes names from here, templates read what stands here, docs/annotations.md describes it,
+and a name that looks like a slip of one here gets a warning. Tests hold all four to it.
 
 A value that does not fit is refused with the annotation's name, the value and what is allowed: a pod with a port list
 that nobody can read would start, and then not do what its author meant.
@@ -8,12 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Final
 
 from common import jsonio
 from common.errors import SettingsError
 from webhook.errors import AnnotationError
-from webhook.pod.decide import INJECT
 from webhook.settings.proxyconfig import parse as parse_proxy_config
 
 STATUS = "sidecar.istio.io/status"
@@ -24,10 +28,24 @@ NATIVE_SIDECAR = "sidecar.istio.io/nativeSidecar"
 REWRITE_PROBES = "sidecar.istio.io/rewriteAppHTTPProbers"
 STATUS_PORT = "status.sidecar.istio.io/port"
 INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode"
+INBOUND_PORTS = "traffic.sidecar.istio.io/includeInboundPorts"
+NOT_INBOUND_PORTS = "traffic.sidecar.istio.io/excludeInboundPorts"
+OUTBOUND_RANGES = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 IMAGE_TYPE = "sidecar.istio.io/proxyImageType"
 PROMETHEUS_MERGE = "prometheus.istio.io/merge-metrics"
 BEFORE_PROXY = "sidecar.istio.io/init-containers-before-proxy"
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+DEFAULT_LOGS_CONTAINER = "kubectl.kubernetes.io/default-logs-container"
+
+# An annotation and a label of the same name.
+INJECT = "sidecar.istio.io/inject"
+REVISION = "istio.io/rev"
+
 NETWORK_LABEL = "topology.istio.io/network"
+TLS_MODE_LABEL = "security.istio.io/tlsMode"
+CANONICAL_NAME_LABEL = "service.istio.io/canonical-name"
+CANONICAL_REVISION_LABEL = "service.istio.io/canonical-revision"
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -53,7 +71,7 @@ def status_port(annotations: Mapping[str, str]) -> int | None:
     if (asked := annotations.get(STATUS_PORT)) is None:
         return None
     if (port := _number(asked.strip(), 0xFFFF)) is None:
-        raise AnnotationError(STATUS_PORT, asked, _PORT)
+        raise AnnotationError(STATUS_PORT, asked, _PORT.allowed)
     return port
 
 
@@ -91,61 +109,128 @@ def _parsed(text: str) -> object:
         return None
 
 
-_PORT = "a port, 0 to 65535"
 _IS_QUANTITY = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?").fullmatch
-_QUANTITY = (
-    lambda text: _IS_QUANTITY(text.strip()) is not None,
-    "a quantity of the Kubernetes API (100m, 0.5, 128Mi, 1Gi)",
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What an annotation's value may be, in words that follow "is not"; without `fits` they only describe it.
+
+    `fits` tells whether a value is taken, or raises SettingsError to say why it is not.
+    """
+
+    allowed: str
+    fits: Callable[[str], bool] | None = None
+
+
+_ANY = Value("any")
+_NAMES = Value("names with commas")
+_IMAGE = Value("image")
+_BOOLEAN = Value("true or false", lambda text: flag(text) is not None)
+_PORT = Value("a port, 0 to 65535", lambda text: _number(text.strip(), 0xFFFF) is not None)
+_PORTS = Value("a list of ports with commas, 0 to 65535 each", lambda text: ports(text) is not None)
+_PORTS_OR_ALL = Value(f"* or {_PORTS.allowed}", lambda text: text == "*" or ports(text) is not None)
+_RANGES = Value("a list of CIDRs with commas (10.0.0.0/8,192.168.0.0/16)", _is_cidr_list)
+_RANGES_OR_ALL = Value(f"* or {_RANGES.allowed}", lambda text: text == "*" or _is_cidr_list(text))
+_UINT32 = Value("a number of seconds or times, 0 to 4294967295", lambda text: _number(text, 0xFFFFFFFF) is not None)
+_QUANTITY = Value(
+    "a quantity of the Kubernetes API (100m, 0.5, 128Mi, 1Gi)", lambda text: _IS_QUANTITY(text.strip()) is not None
 )
-_UINT32 = (lambda text: _number(text, 0xFFFFFFFF) is not None, "a number of seconds or times, 0 to 4294967295")
-_BOOLEAN = (lambda text: flag(text) is not None, "true or false")
-_PORTS = (lambda text: ports(text) is not None, "a list of ports with commas, 0 to 65535 each")
-_RULES: dict[str, tuple[Callable[[str], bool], str]] = {
-    INTERCEPTION_MODE: (lambda text: text in ("REDIRECT", "TPROXY", "NONE"), "REDIRECT, TPROXY or NONE"),
-    STATUS_PORT: (lambda text: _number(text.strip(), 0xFFFF) is not None, _PORT),
+_MODE = Value("REDIRECT, TPROXY or NONE", lambda text: text in ("REDIRECT", "TPROXY", "NONE"))
+
+ANNOTATIONS: Final[Mapping[str, Value]] = {
+    INJECT: Value("true or false; else: selectors and policy decide, with a warning"),
+    TEMPLATES: _NAMES,
+    NATIVE_SIDECAR: Value("false: no; anything else: yes"),
+    PROXY_CONFIG: Value("a proxy configuration in YAML", lambda text: parse_proxy_config(text) is not None),
+    INTERCEPTION_MODE: _MODE,
+    INBOUND_PORTS: _PORTS_OR_ALL,
+    NOT_INBOUND_PORTS: _PORTS,
+    "traffic.sidecar.istio.io/includeOutboundPorts": _PORTS_OR_ALL,
+    "traffic.sidecar.istio.io/excludeOutboundPorts": _PORTS,
+    OUTBOUND_RANGES: _RANGES_OR_ALL,
+    "traffic.sidecar.istio.io/excludeOutboundIPRanges": _RANGES,
+    "traffic.sidecar.istio.io/excludeInterfaces": _NAMES,
+    "istio.io/reroute-virtual-interfaces": _NAMES,
+    "traffic.sidecar.istio.io/kubevirtInterfaces": _NAMES,
+    STATUS_PORT: _PORT,
     "readiness.status.sidecar.istio.io/initialDelaySeconds": _UINT32,
     "readiness.status.sidecar.istio.io/periodSeconds": _UINT32,
     "readiness.status.sidecar.istio.io/failureThreshold": _UINT32,
-    "traffic.sidecar.istio.io/includeOutboundIPRanges": (
-        lambda text: text == "*" or _is_cidr_list(text),
-        "* or a list of CIDRs with commas (10.0.0.0/8,192.168.0.0/16)",
-    ),
-    "traffic.sidecar.istio.io/excludeOutboundIPRanges": (
-        _is_cidr_list,
-        "a list of CIDRs with commas (10.0.0.0/8,192.168.0.0/16)",
-    ),
-    "traffic.sidecar.istio.io/includeInboundPorts": (
-        lambda text: text == "*" or ports(text) is not None,
-        "* or a list of ports with commas, 0 to 65535 each",
-    ),
-    "traffic.sidecar.istio.io/excludeInboundPorts": _PORTS,
-    "traffic.sidecar.istio.io/includeOutboundPorts": (
-        lambda text: text == "*" or ports(text) is not None,
-        "* or a list of ports with commas, 0 to 65535 each",
-    ),
-    "traffic.sidecar.istio.io/excludeOutboundPorts": _PORTS,
+    "readiness.status.sidecar.istio.io/applicationPorts": _ANY,
+    REWRITE_PROBES: Value("true or false; else: as the values say"),
+    PROMETHEUS_MERGE: _BOOLEAN,
+    "sidecar.istio.io/proxyImage": _IMAGE,
+    IMAGE_TYPE: Value("default, debug, distroless"),
     "sidecar.istio.io/proxyCPU": _QUANTITY,
     "sidecar.istio.io/proxyCPULimit": _QUANTITY,
     "sidecar.istio.io/proxyMemory": _QUANTITY,
     "sidecar.istio.io/proxyMemoryLimit": _QUANTITY,
-    PROMETHEUS_MERGE: _BOOLEAN,
-    STATUS: (_is_object, "JSON as an injector writes it"),
-    OVERRIDES: (_is_object, "JSON with containers and initContainers, as an injector writes it"),
-    "sidecar.istio.io/userVolume": (_is_objects, "JSON of volumes: an object by name, or a list"),
-    "sidecar.istio.io/userVolumeMount": (_is_objects, "JSON of volume mounts: an object by volume name, or a list"),
-    "apm.datadoghq.com/env": (_is_object, "a JSON object of variables"),
+    "sidecar.istio.io/logLevel": Value("Envoy's level"),
+    "sidecar.istio.io/componentLogLevel": Value("component:level,…"),
+    "sidecar.istio.io/agentLogLevel": Value("scope:level"),
+    "sidecar.istio.io/userVolume": Value("JSON of volumes: an object by name, or a list", _is_objects),
+    "sidecar.istio.io/userVolumeMount": Value(
+        "JSON of volume mounts: an object by volume name, or a list", _is_objects
+    ),
+    "sidecar.istio.io/capNetBindService": Value("true"),
+    "sidecar.istio.io/bootstrapOverride": Value("a ConfigMap's name"),
+    BEFORE_PROXY: _NAMES,
+    "apm.datadoghq.com/env": Value("a JSON object of variables", _is_object),
+    NETWORKS: Value("Multus'"),
+    DEFAULT_CONTAINER: Value("a container's name"),
+    DEFAULT_LOGS_CONTAINER: Value("a container's name"),
+    STATUS: Value("JSON as an injector writes it", _is_object),
+    OVERRIDES: Value("JSON with containers and initContainers, as an injector writes it", _is_object),
+    REVISION: _ANY,
+    # the injector passes these by
+    "sidecar.istio.io/extraStatTags": _ANY,
+    "sidecar.istio.io/statsCompression": _ANY,
+    "sidecar.istio.io/statsEvictionInterval": _ANY,
+    "sidecar.istio.io/statsFlushInterval": _ANY,
+    "sidecar.istio.io/statsHistogramBins": _ANY,
+    "sidecar.istio.io/statsHistogramBuckets": _ANY,
+    "sidecar.istio.io/statsInclusionPrefixes": _ANY,
+    "sidecar.istio.io/statsInclusionRegexps": _ANY,
+    "sidecar.istio.io/statsInclusionSuffixes": _ANY,
+    "sidecar.istio.io/discoveryAddress": _ANY,
+    "sidecar.istio.io/enableCoreDump": _ANY,
+    "ambient.istio.io/bypass-inbound-capture": _ANY,
+    "ambient.istio.io/dns-capture": _ANY,
+    "ambient.istio.io/redirection": _ANY,
+    "ambient.istio.io/waypoint-inbound-binding": _ANY,
+    "galley.istio.io/analyze-suppress": _ANY,
 }
-KNOWN = frozenset({*_RULES, PROXY_CONFIG, TEMPLATES, NATIVE_SIDECAR, REWRITE_PROBES, IMAGE_TYPE, BEFORE_PROXY, INJECT})
+LABELS: Final = frozenset(
+    [
+        INJECT,
+        REVISION,
+        NETWORK_LABEL,
+        TLS_MODE_LABEL,
+        CANONICAL_NAME_LABEL,
+        CANONICAL_REVISION_LABEL,
+        "service.istio.io/workload-name",
+        "networking.istio.io/tunnel",
+        # the injector passes these by
+        "istio.io/dataplane-mode",
+        "istio.io/gateway-name",
+        "istio.io/use-waypoint",
+        "istio.io/use-waypoint-namespace",
+        "topology.istio.io/cluster",
+        "topology.istio.io/subzone",
+    ]
+)
 
 
 def check(annotations: Mapping[str, str]) -> None:
     """Raise AnnotationError for the first annotation whose value is not allowed."""
     for name, value in annotations.items():
-        rule = _RULES.get(name)
-        if rule is not None and not rule[0](value):
-            raise AnnotationError(name, value, rule[1])
-        if name == PROXY_CONFIG:
-            try:
-                parse_proxy_config(value)
-            except SettingsError as error:
-                raise AnnotationError(name, value, f"a proxy configuration in YAML: {error}") from error
+        rule = ANNOTATIONS.get(name)
+        if rule is None or rule.fits is None:
+            continue
+        try:
+            fits = rule.fits(value)
+        except SettingsError as error:
+            raise AnnotationError(name, value, f"{rule.allowed}: {error}") from error
+        if not fits:
+            raise AnnotationError(name, value, rule.allowed)

@@ -7,16 +7,18 @@ selectors, then the policy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
+from common.errors import shortened
+from webhook.pod.annotations import INJECT
 from webhook.settings.policy import Policy
 
-INJECT = "sidecar.istio.io/inject"
 IGNORED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "local-path-storage"})
 
-_YES = frozenset({"y", "yes", "true", "on"})
+# These two alone, in this spelling, as Istio reads them.
+_SAID: Final = {"true": True, "false": False}
 
 
 class Reason(StrEnum):
@@ -33,16 +35,20 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a pod is injected, what decided it, and a sentence for a person."""
+    """Whether a pod is injected, what decided it, and a sentence for a person.
+
+    `warning` is for whoever creates the pod: what it says of injection and nobody understands; empty where it is clear.
+    """
 
     inject: bool
     reason: Reason
     message: str
+    warning: str = ""
 
 
 _POLICY = {
     True: Decision(True, Reason.POLICY, "injected: the policy is enabled"),
-    False: Decision(False, Reason.POLICY, f"not injected: the policy is disabled, and the pod has no label {INJECT}"),
+    False: Decision(False, Reason.POLICY, f"not injected: the policy is disabled, and no label {INJECT} asks for it"),
 }
 
 
@@ -59,10 +65,18 @@ def decide(
     # The label is the newer API and the one that the API server can select by: it wins over the annotation.
     reason = Reason.LABEL if INJECT in labels else Reason.ANNOTATION
     asked = labels[INJECT] if INJECT in labels else annotations.get(INJECT, "")
-    if asked:
-        inject = asked.lower() in _YES
+    if asked in _SAID:
+        inject = _SAID[asked]
         return Decision(inject, reason, f"{'injected' if inject else 'not injected'}: {reason} {INJECT} is {asked!r}")
+    decision = _unasked(policy, labels)
+    if not asked:
+        return decision
+    said = f'{reason} {INJECT}: {shortened(asked, 40)} is neither "true" nor "false" and counts for nothing'
+    return replace(decision, warning=f"{said}; the pod is {decision.message}")
 
+
+def _unasked(policy: Policy, labels: Mapping[str, str]) -> Decision:
+    """The decision for a pod that does not say it itself."""
     for selector in policy.never:
         if selector.matches(labels):
             return Decision(False, Reason.NEVER_SELECTOR, f"not injected: neverInjectSelector {selector} matches")

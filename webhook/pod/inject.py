@@ -70,10 +70,12 @@ def inject(settings: Settings, request: Request) -> Result:
     annotations, labels = podtree.annotations_of(pod), podtree.labels_of(pod)
     decision = decide(settings.policy, podtree.spec_of(pod), request.namespace, labels, annotations)
     if not decision.inject:
-        return Result(decision, pod)
+        return Result(decision, pod, warnings=(decision.warning,) if decision.warning else ())
     names.check(annotations)
     injected = _injected(settings, request, pod)
     told = warnings(pod, injected, request.namespace, request.namespace_metadata)
+    if decision.warning:
+        told = (decision.warning, *told)
     return Result(decision, injected, patch(pod, injected), told)
 
 

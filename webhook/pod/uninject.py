@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from webhook.errors import AnnotationError
-from webhook.pod.annotations import OVERRIDES, PROMETHEUS_MERGE, STATUS
+from webhook.pod import annotations as names
+from webhook.pod.annotations import OVERRIDES, STATUS
 from webhook.pod.podtree import Container, Pod
 from webhook.pod.shape import check_containers, check_pod
 from webhook.settings.containers import INIT, LISTS, PROXY
@@ -30,13 +31,12 @@ HANDLERS: Final = ("httpGet", "tcpSocket", "grpc")
 
 # What prometheus.io/… say once the sidecar has merged the app's metrics into its own; the port is the status port.
 _MERGED_METRICS: Final = {"prometheus.io/scrape": "true", "prometheus.io/path": "/stats/prometheus"}
-_NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 # Where a CNI plugin redirects, it reads these; the injector writes them where the user has not.
 _FOR_CNI: Final = {
-    "sidecar.istio.io/interceptionMode": ("REDIRECT", "TPROXY"),
-    "traffic.sidecar.istio.io/includeInboundPorts": ("*",),
-    "traffic.sidecar.istio.io/includeOutboundIPRanges": ("*",),
-    "traffic.sidecar.istio.io/excludeInboundPorts": ("15020", ""),
+    names.INTERCEPTION_MODE: ("REDIRECT", "TPROXY"),
+    names.INBOUND_PORTS: ("*",),
+    names.OUTBOUND_RANGES: ("*",),
+    names.NOT_INBOUND_PORTS: ("15020", ""),
 }
 
 
@@ -60,8 +60,8 @@ def uninject(pod: Pod) -> Pod:
     overridden = _overridden(metadata["annotations"].get(OVERRIDES, "{}"))
     env = _environment(spec)
     probers = _object(env.get("ISTIO_KUBE_APP_PROBERS"))
-    for field, names in added.items():
-        own = [item for item in spec.get(field) or () if item.get("name") not in names]
+    for field, injected in added.items():
+        own = [item for item in spec.get(field) or () if item.get("name") not in injected]
         if field in LISTS:
             own = [_with_handlers(container, probers) for container in own] + overridden[field]
         _set(spec, field, own)
@@ -89,12 +89,12 @@ def _without(fields: Mapping[str, str], derived: Mapping[str, object]) -> dict[s
 def _added(status: str) -> dict[str, frozenset[str]]:
     """The names that the status annotation lists, by field of the spec."""
     listed = _object(status)
-    names = {field: listed.get(field) or [] for field in ADDED}
+    found = {field: listed.get(field) or [] for field in ADDED}
     if not listed or not all(
-        isinstance(value, list) and all(isinstance(n, str) for n in value) for value in names.values()
+        isinstance(value, list) and all(isinstance(n, str) for n in value) for value in found.values()
     ):
         raise AnnotationError(STATUS, status, f"a JSON object with lists of names: {', '.join(ADDED)}")
-    return {field: frozenset(value) for field, value in names.items()}
+    return {field: frozenset(value) for field, value in found.items()}
 
 
 def _overridden(overrides: str) -> dict[str, list[Container]]:
@@ -131,11 +131,9 @@ def _environment(spec: Mapping[str, Any]) -> dict[str, str]:
 def _derived_labels(labels: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
     name = labels.get("app.kubernetes.io/name") or labels.get("app") or env.get("ISTIO_META_WORKLOAD_NAME", "")
     return {
-        "security.istio.io/tlsMode": "istio",
-        "service.istio.io/canonical-name": name[:63].rstrip("-_."),
-        "service.istio.io/canonical-revision": labels.get("app.kubernetes.io/version")
-        or labels.get("version")
-        or "latest",
+        names.TLS_MODE_LABEL: "istio",
+        names.CANONICAL_NAME_LABEL: name[:63].rstrip("-_."),
+        names.CANONICAL_REVISION_LABEL: labels.get("app.kubernetes.io/version") or labels.get("version") or "latest",
     }
 
 
@@ -143,10 +141,10 @@ def _derived_annotations(first: str | None, revision: object, env: Mapping[str, 
     # a sidecar without Istio's agent has nobody to merge metrics, and the profile standalone says so
     agent = "PROXY_CONFIG" in env
     return {
-        PROMETHEUS_MERGE: None if agent else "false",
-        "istio.io/rev": revision,
-        "kubectl.kubernetes.io/default-container": first,
-        "kubectl.kubernetes.io/default-logs-container": first,
+        names.PROMETHEUS_MERGE: None if agent else "false",
+        names.REVISION: revision,
+        names.DEFAULT_CONTAINER: first,
+        names.DEFAULT_LOGS_CONTAINER: first,
     }
 
 
@@ -162,7 +160,7 @@ def _own_annotations(
             continue
         if merged and name in (*_MERGED_METRICS, "prometheus.io/port"):
             value = str(scraped.get(name.removeprefix("prometheus.io/")) or "")
-        elif name == _NETWORKS:
+        elif name == names.NETWORKS:
             value = _other_networks(value)
         elif not redirected and value in _FOR_CNI.get(name, ()):
             continue
@@ -179,8 +177,8 @@ def _other_networks(networks: str) -> str:
             return networks
         own = [entry for entry in listed if not (isinstance(entry, dict) and entry.get("name") == "istio-cni")]
         return json.dumps(own) if own else ""
-    names = [name.strip() for name in networks.split(",")]
-    return ", ".join(name for name in names if name.rpartition("/")[2] != "istio-cni")
+    listed = [name.strip() for name in networks.split(",")]
+    return ", ".join(name for name in listed if name.rpartition("/")[2] != "istio-cni")
 
 
 def _with_handlers(container: Container, probers: Mapping[str, Any]) -> Container:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from webhook.pod import podtree
-from webhook.pod.annotations import KNOWN, REWRITE_PROBES, STATUS_PORT
+from webhook.pod.annotations import ANNOTATIONS, LABELS, NATIVE_SIDECAR, REWRITE_PROBES, STATUS_PORT
 from webhook.pod.podtree import Container, Pod
 from webhook.settings.containers import CORE_DUMP, INIT, LISTS, PROXY, VALIDATION
 
@@ -21,37 +21,9 @@ PROXY_PORTS: Final = frozenset({15000, 15001, 15006, 15008, 15020, 15021, 15090}
 PROXY_ID: Final = 1337
 POD_SECURITY: Final = "pod-security.kubernetes.io/enforce"
 
-# The names that Istio gives annotations and labels of pods (istio.io: Resource Annotations, Resource Labels).
-ANNOTATIONS: Final = KNOWN | {
-    f"{domain}istio.io/{name}"
-    for domain, names in {
-        "": "rev reroute-virtual-interfaces",
-        "ambient.": "bypass-inbound-capture dns-capture redirection",
-        "readiness.status.sidecar.": "applicationPorts failureThreshold initialDelaySeconds periodSeconds",
-        "sidecar.": "agentLogLevel bootstrapOverride capNetBindService componentLogLevel discoveryAddress"
-        " enableCoreDump extraStatTags logLevel proxyCPU proxyCPULimit proxyImage proxyMemory proxyMemoryLimit"
-        " statsCompression statsEvictionInterval statsHistogramBuckets statsInclusionPrefixes statsInclusionRegexps"
-        " statsInclusionSuffixes userVolume userVolumeMount",
-        "traffic.sidecar.": "excludeInboundPorts excludeInterfaces excludeOutboundIPRanges excludeOutboundPorts"
-        " includeInboundPorts includeOutboundIPRanges includeOutboundPorts kubevirtInterfaces",
-    }.items()
-    for name in names.split()
-}
-LABELS: Final = frozenset(
-    f"{domain}istio.io/{name}"
-    for domain, names in {
-        "": "dataplane-mode gateway-name rev use-waypoint use-waypoint-namespace",
-        "networking.": "tunnel",
-        "security.": "tlsMode",
-        "service.": "canonical-name canonical-revision workload-name",
-        "sidecar.": "inject",
-        "topology.": "cluster network subzone",
-    }.items()
-    for name in names.split()
-)
-
+_ANNOTATIONS: Final = frozenset(ANNOTATIONS)
 _OURS: Final = frozenset({PROXY, INIT, VALIDATION, CORE_DUMP})
-_NATIVE: Final = 'annotation sidecar.istio.io/nativeSidecar: "true" (Kubernetes 1.29)'
+_NATIVE: Final = f'annotation {NATIVE_SIDECAR}: "true" (Kubernetes 1.29)'
 # How alike two names are, from 0 to 1, for the one to be taken as a slip of the other.
 _ALIKE: Final = 0.85
 
@@ -59,7 +31,7 @@ _ALIKE: Final = 0.85
 def warnings(before: Pod, after: Pod, namespace: str, namespace_metadata: Mapping[str, Any] | None) -> tuple[str, ...]:
     """What to tell whoever creates the pod `before`, injected as `after`; both have passed webhook.pod.shape."""
     return (
-        *_misspelt("annotation", podtree.annotations_of(before), ANNOTATIONS),
+        *_misspelt("annotation", podtree.annotations_of(before), _ANNOTATIONS),
         *_misspelt("label", podtree.labels_of(before), LABELS),
         *_same_user(before, after),
         *_taken_ports(before),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from common.selectors import Selector, parse
-from webhook.pod.decide import INJECT, Reason, decide
+from webhook.pod.annotations import INJECT
+from webhook.pod.decide import Reason, decide
 from webhook.settings.policy import Policy
 
 BLUE = parse({"matchLabels": {"colour": "blue"}}, "test")
@@ -28,15 +29,30 @@ def decided(
     return decision.inject, decision.reason
 
 
-@pytest.mark.parametrize("value", ["true", "yes", "Y", "ON", "True"])
-def test_values_that_say_yes(value: str) -> None:
-    assert decided(Policy(enabled=False), labels={INJECT: value}) == (True, Reason.LABEL)
-    assert decided(Policy(enabled=False), annotations={INJECT: value}) == (True, Reason.ANNOTATION)
+def test_true_and_false_decide() -> None:
+    assert decided(Policy(enabled=False), labels={INJECT: "true"}) == (True, Reason.LABEL)
+    assert decided(Policy(enabled=False), annotations={INJECT: "true"}) == (True, Reason.ANNOTATION)
+    assert decided(labels={INJECT: "false"}) == (False, Reason.LABEL)
+    assert decided(annotations={INJECT: "false"}) == (False, Reason.ANNOTATION)
 
 
-@pytest.mark.parametrize("value", ["false", "no", "1", "maybe"])
-def test_all_others_say_no(value: str) -> None:
-    assert decided(labels={INJECT: value}) == (False, Reason.LABEL)
+@pytest.mark.parametrize("value", ["yes", "Y", "on", "True", "FALSE", "no", "1", "maybe", "x" * 100_000])
+def test_anything_else_is_left_to_selectors_and_policy_with_a_warning(value: str) -> None:
+    """As Istio does: "no" does not keep a pod out, nor "yes" bring it in; who wrote it has to hear of that."""
+    for enabled in (True, False):
+        for where in ("labels", "annotations"):
+            given = {"labels": {}, "annotations": {}} | {where: {INJECT: value}}
+            decision = decide(Policy(enabled=enabled), {}, "shop", **given)
+            assert (decision.inject, decision.reason) == (enabled, Reason.POLICY)
+            assert f"{where.removesuffix('s')} {INJECT}" in decision.warning
+            assert decision.message in decision.warning
+            assert len(decision.warning) <= 256
+    assert decided(Policy(never=(BLUE,)), labels={INJECT: value, "colour": "blue"}) == (False, Reason.NEVER_SELECTOR)
+
+
+@pytest.mark.parametrize("value", ["true", "false", ""])
+def test_what_is_understood_has_no_warning(value: str) -> None:
+    assert decide(Policy(), {}, "shop", {INJECT: value}, {}).warning == ""
 
 
 def test_an_empty_label_leaves_it_to_the_policy_and_hides_the_annotation() -> None:

@@ -116,6 +116,30 @@ def test_names_that_are_meant(name: str) -> None:
     assert told(before) == ()
 
 
+# Of Istio's API (istio.io/api, annotation/annotations.yaml): those of pods, and of other objects that end up on pods.
+ISTIO = """
+    alpha.istio.io/canonical-serviceaccounts alpha.istio.io/kubernetes-serviceaccounts
+    ambient.istio.io/bypass-inbound-capture ambient.istio.io/redirection ambient.istio.io/waypoint-inbound-binding
+    galley.istio.io/analyze-suppress gateway.istio.io/controller-version gateway.istio.io/name-override
+    gateway.istio.io/service-account inject.istio.io/templates istio.io/autoRegistrationGroup istio.io/connectedAt
+    istio.io/disconnectedAt istio.io/dry-run istio.io/rev istio.io/workloadController networking.istio.io/exportTo
+    networking.istio.io/service-type networking.istio.io/traffic-distribution prometheus.istio.io/merge-metrics
+    readiness.status.sidecar.istio.io/applicationPorts sidecar.istio.io/discoveryAddress
+    sidecar.istio.io/enableCoreDump sidecar.istio.io/extraStatTags sidecar.istio.io/nativeSidecar
+    sidecar.istio.io/statsCompression sidecar.istio.io/statsEvictionInterval sidecar.istio.io/statsFlushInterval
+    sidecar.istio.io/statsHistogramBins sidecar.istio.io/statsHistogramBuckets
+    sidecar.istio.io/statsInclusionPrefixes sidecar.istio.io/statsInclusionRegexps
+    sidecar.istio.io/statsInclusionSuffixes topology.istio.io/controlPlaneClusters traffic.istio.io/nodeSelector
+"""
+
+
+@pytest.mark.parametrize("name", ISTIO.split())
+def test_a_real_annotation_is_no_slip_of_another(name: str) -> None:
+    before = pod(USUAL)
+    before["metadata"] = {"annotations": {name: "x"}}
+    assert told(before) == ()
+
+
 @pytest.mark.parametrize("level", ["baseline", "restricted"])
 def test_pod_security_refuses_the_init_container(level: str) -> None:
     (warning,) = told(pod(USUAL), labels={POD_SECURITY: level})
