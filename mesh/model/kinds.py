@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from mesh.model import service, virtualservice, workload
+from mesh.model import destinationrule, gateway, service, serviceentry, sidecar, virtualservice, workload
 from mesh.model.meta import Meta, ObjectRef, meta
 from mesh.model.problem import Problem
 from mesh.model.reading import ABSENT, DOMAIN, Reading, shown
@@ -132,6 +132,10 @@ _ALL = (
         service.EndpointSlice,
     ),
     _istio(virtualservice.VirtualService, "virtualservices"),
+    _istio(destinationrule.DestinationRule, "destinationrules"),
+    _istio(serviceentry.ServiceEntry, "serviceentries"),
+    _istio(sidecar.Sidecar, "sidecars"),
+    _istio(gateway.Gateway, "gateways"),
     _istio(workload.WorkloadEntry, "workloadentries"),
 )
 

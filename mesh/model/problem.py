@@ -25,6 +25,10 @@ CODES = {
     "shadowed": "never reached: what stands before it takes all of it",
     "weights": "the weights do not add up to what one would think",
     "deprecated": "the field has a successor",
+    "short-host": "a host without a dot, which means something else than one would think",
+    "no-addresses": "without addresses it takes more than is meant",
+    "no-endpoints": "nobody is there to answer",
+    "selects-all": "an empty selector picks everything",
     "refused-by-envoy": "Envoy, or the rules of its API, does not take what this object asks for",
 }
 
