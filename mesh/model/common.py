@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from common.selectors import Requirement
 from mesh.model import fields as f
 from mesh.model.reading import Key, Reading
-from mesh.model.shape import duration, number, port, sub, text, text_map, whole
+from mesh.model.shape import duration, number, one_of, port, sub, subs, text, text_map, texts, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +135,31 @@ def duplicates(names: Iterable[str], r: Reading, *at: Key) -> None:
         if name in seen:
             r.error("conflict", f'"{name}" is there twice', *at, index)
         seen.add(name)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSelectorRequirement:
+    """A requirement on one label (meta.v1 LabelSelectorRequirement)."""
+
+    key: str = text(needed=True, empty=False)
+    operator: str = one_of("In", "NotIn", "Exists", "DoesNotExist", needed=True)
+    values: tuple[str, ...] = texts()
+
+    def check(self, r: Reading) -> None:
+        """Values go with In and NotIn alone."""
+        if bool(self.values) != (self.operator in ("In", "NotIn")):
+            r.error("not-allowed", f"{'no values' if self.values else 'values'} with {self.operator}", "values")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSelector:
+    """Picks by labels (meta.v1 LabelSelector); an empty one takes all."""
+
+    match_labels: Mapping[str, str] = text_map()
+    match_expressions: tuple[LabelSelectorRequirement, ...] = subs(LabelSelectorRequirement)
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether these labels meet all of it."""
+        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
+            Requirement(one.key, one.operator, frozenset(one.values)).holds(labels) for one in self.match_expressions
+        )

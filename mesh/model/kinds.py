@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from mesh.model import destinationrule, gateway, service, serviceentry, sidecar, virtualservice, workload
+from mesh.model import (
+    destinationrule,
+    gateway,
+    gatewayapi,
+    httproute,
+    ingress,
+    l4route,
+    meshconfig,
+    secret,
+    service,
+    serviceentry,
+    sidecar,
+    virtualservice,
+    workload,
+)
 from mesh.model.meta import Meta, ObjectRef, meta
 from mesh.model.problem import Problem
 from mesh.model.reading import ABSENT, DOMAIN, Reading, shown
@@ -29,7 +43,7 @@ class Kind:
     """A kind: `versions` with the preferred one first, `plural` as in the API server's paths.
 
     `key` is what the program knows it by, in events and ObjectRefs: its name, but for Gateway API's Gateway, which is
-    `KubernetesGateway` (Istio's name for it), for Istio has a Gateway too.
+    `KubernetesGateway` (Istio's name for it), for Istio has a Gateway too; and `MeshConfig` is the ConfigMap `istio`.
     """
 
     key: str
@@ -43,7 +57,7 @@ class Kind:
     @property
     def name(self) -> str:
         """The kind as the object spells it."""
-        return self.key.removeprefix("Kubernetes")
+        return {"KubernetesGateway": "Gateway", "MeshConfig": "ConfigMap"}.get(self.key, self.key)
 
     @property
     def api_version(self) -> str:
@@ -118,6 +132,14 @@ def _istio(cls: Any, plural: str) -> Kind:
     return Kind(cls.__name__, ISTIO, _ISTIO_VERSIONS, plural, _spec(cls), cls)
 
 
+def _gateway_api(cls: Any, plural: str, *versions: str, namespaced: bool = True) -> Kind:
+    return Kind(cls.__name__, gatewayapi.GROUP, versions, plural, _spec(cls), cls, namespaced)
+
+
+def _ingress(cls: Any, plural: str, namespaced: bool = True) -> Kind:
+    return Kind(cls.__name__, "networking.k8s.io", ("v1",), plural, _spec(cls), cls, namespaced)
+
+
 _ALL = (
     Kind("Namespace", "", ("v1",), "namespaces", _bare(workload.Namespace), workload.Namespace, False),
     Kind("Node", "", ("v1",), "nodes", _bare(workload.Node), workload.Node, False),
@@ -137,10 +159,25 @@ _ALL = (
     _istio(sidecar.Sidecar, "sidecars"),
     _istio(gateway.Gateway, "gateways"),
     _istio(workload.WorkloadEntry, "workloadentries"),
+    _gateway_api(gatewayapi.GatewayClass, "gatewayclasses", "v1", "v1beta1", namespaced=False),
+    _gateway_api(gatewayapi.KubernetesGateway, "gateways", "v1", "v1beta1"),
+    _gateway_api(gatewayapi.ListenerSet, "listenersets", "v1"),
+    _gateway_api(gatewayapi.ReferenceGrant, "referencegrants", "v1", "v1beta1"),
+    _gateway_api(gatewayapi.BackendTLSPolicy, "backendtlspolicies", "v1", "v1alpha3"),
+    _gateway_api(httproute.HTTPRoute, "httproutes", "v1", "v1beta1"),
+    _gateway_api(httproute.GRPCRoute, "grpcroutes", "v1", "v1alpha2"),
+    _gateway_api(l4route.TLSRoute, "tlsroutes", "v1", "v1alpha3", "v1alpha2"),
+    _gateway_api(l4route.TCPRoute, "tcproutes", "v1", "v1alpha2"),
+    _gateway_api(l4route.UDPRoute, "udproutes", "v1", "v1alpha2"),
+    _ingress(ingress.Ingress, "ingresses"),
+    _ingress(ingress.IngressClass, "ingressclasses", namespaced=False),
+    Kind("Secret", "", ("v1",), "secrets", secret.secret, secret.Secret),
+    Kind("ConfigMap", "", ("v1",), "configmaps", secret.config_map, secret.ConfigMap),
+    Kind("MeshConfig", "", ("v1",), "configmaps", meshconfig.from_config_map, meshconfig.MeshConfig),
 )
 
 # By group and kind, for two groups have a Gateway.
-KINDS: dict[tuple[str, str], Kind] = {(one.group, one.name): one for one in _ALL}
+KINDS: dict[tuple[str, str], Kind] = {(one.group, one.name): one for one in _ALL if one.key != "MeshConfig"}
 BY_KEY: dict[str, Kind] = {one.key: one for one in _ALL}
 
 
@@ -153,4 +190,18 @@ def kind_of(thing: Any) -> Kind | None:
         return None
     group, _, last = version.rpartition("/")
     kind = KINDS.get((group, name))
-    return kind if kind and last in kind.versions else None
+    if kind is None or last not in kind.versions:
+        return None
+    if kind.key == "ConfigMap" and _is_mesh(thing):
+        return BY_KEY["MeshConfig"]
+    return kind
+
+
+def _is_mesh(thing: Mapping[str, Any]) -> bool:
+    data, metadata = thing.get("data"), thing.get("metadata")
+    return (
+        isinstance(data, Mapping)
+        and "mesh" in data
+        and isinstance(metadata, Mapping)
+        and metadata.get("name") == "istio"
+    )

@@ -6,16 +6,18 @@ All of Istio's fields are known; those that pymesh does not act on are taken in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from common.errors import SettingsError
+from common.yamlio import load_yaml
 from mesh.model import fields as f
 from mesh.model.common import TcpKeepalive, export_to
 from mesh.model.httprule import HTTPRetry
-from mesh.model.meta import ObjectRef
+from mesh.model.meta import Meta, ObjectRef
 from mesh.model.policy import LocalityLbSetting
 from mesh.model.problem import Problem
-from mesh.model.reading import ABSENT, DOMAIN, Reading
+from mesh.model.reading import ABSENT, Reading
 from mesh.model.shape import (
     Sub,
     camel,
@@ -71,7 +73,8 @@ class ExtensionProvider:
     """A service that others can name (MeshConfig.ExtensionProvider): one of these, as it stands there."""
 
     ALSO = (
-        "envoyExtAuthzHttp", "envoyExtAuthzGrpc", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "sds",
+        "envoyExtAuthzHttp", "envoyExtAuthzGrpc", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking",
+        "sds",
     )  # fmt: skip
 
     name: str = text(needed=True)
@@ -140,8 +143,8 @@ class ProxyConfig:
     """What each proxy starts with (ProxyConfig); pods may say otherwise by annotation."""
 
     ALSO = (
-        "customConfigFile", "proxyBootstrapTemplatePath", "sds", "envoyAccessLogService", "envoyMetricsService", "image",
-        "envoyMetricsServiceAddress", "availabilityZone", "controlPlaneAuthPolicy", "readinessProbe",
+        "customConfigFile", "proxyBootstrapTemplatePath", "sds", "envoyAccessLogService", "envoyMetricsService",
+        "image", "envoyMetricsServiceAddress", "availabilityZone", "controlPlaneAuthPolicy", "readinessProbe",
         "proxyStatsMatcher", "caCertificatesPem", "privateKeyProvider", "zipkinAddress", "discoveryRefreshDelay",
         "fileFlushInterval", "fileFlushMinSizeKb", "statsCompression", "statsdUdpAddress", "meshId", "extraStatTags",
         "runtimeValues", "terminationDrainDuration", "holdApplicationUntilProxyStarts", "statNameLength",
@@ -166,9 +169,12 @@ class ProxyConfig:
 _ALL_NAMESPACES = ("*",)
 
 
+NOWHERE = Meta(ObjectRef("MeshConfig", "", "defaults"))
+
+
 @dataclass(frozen=True, slots=True)
 class MeshConfig:
-    """The whole mesh's settings, with Istio's defaults."""
+    """The whole mesh's settings, with Istio's defaults; `MeshConfig()` is a mesh that nobody configured."""
 
     ALSO = (
         "configSources", "caCertificates", "certificates", "serviceSettings", "serviceScopeConfigs", "ca",
@@ -177,6 +183,7 @@ class MeshConfig:
         "inboundClusterStatName", "outboundClusterStatName",
     )  # fmt: skip
 
+    meta: Meta = field(default=NOWHERE, compare=False)
     proxy_listen_port: int = port(15001)
     proxy_inbound_listen_port: int = port(15006)
     connect_timeout: float = duration(default=10.0)
@@ -218,19 +225,35 @@ class MeshConfig:
             export_to(getattr(self, name), r, camel(name))
 
 
-MESH = ObjectRef("MeshConfig", "", "mesh")
-
-
 def mesh_config(
-    data: Any, ref: ObjectRef = MESH, domain: str = DOMAIN
+    data: Any, meta: Meta = NOWHERE, r: Reading | None = None
 ) -> tuple[MeshConfig | None, tuple[Problem, ...]]:
     """The mesh configuration from its document as data; an empty one is the defaults. Never raises.
 
     Names are as in protobuf's JSON: camelCase or snake_case.
     """
-    r = Reading(ref, domain)
-    made = shape_of(MeshConfig).read(_camel(data) if data is not None else {}, r)
+    r = Reading(meta.ref) if r is None else r
+    made = shape_of(MeshConfig).read(_camel(data) if data is not None else {}, r, meta=meta)
     return (None if made is ABSENT or r.errors else made), tuple(r.problems)
+
+
+def from_config_map(thing: Mapping[str, Any], meta: Meta, r: Reading) -> MeshConfig | None:
+    """The mesh configuration from the ConfigMap `istio`, key `mesh`; paths lead on from `data.mesh`."""
+    data = thing.get("data")
+    document = data.get("mesh") if isinstance(data, Mapping) else None
+    r.path.extend(("data", "mesh"))
+    if document is None:
+        r.error("missing", "the ConfigMap has no mesh configuration")
+        return None
+    if not isinstance(document, str):
+        r.wrong_type("a YAML document as text", document)
+        return None
+    try:
+        read_data = load_yaml(document, "it", aliases=False)
+    except SettingsError as error:
+        r.error("not-yaml", str(error))
+        return None
+    return mesh_config(read_data, meta, r)[0]
 
 
 def _camel(value: Any) -> Any:

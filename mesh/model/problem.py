@@ -29,6 +29,7 @@ CODES = {
     "no-addresses": "without addresses it takes more than is meant",
     "no-endpoints": "nobody is there to answer",
     "selects-all": "an empty selector picks everything",
+    "not-yaml": "the text is not YAML",
     "refused-by-envoy": "Envoy, or the rules of its API, does not take what this object asks for",
 }
 

@@ -104,9 +104,8 @@ class OutboundTrafficPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What proxies see and serve (Sidecar). Without a selector it holds for its namespace; the root namespace's for all.
-
-    An empty `egress` sees what the mesh's default would.
+    """What proxies see and serve (Sidecar). Without a selector it holds for its namespace;
+    the root namespace's holds for all. An empty `egress` sees what the mesh's default would.
     """
 
     meta: Meta
