@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from common.envoy.sidecar import AccessLog
+from mesh.model.meshconfig import MeshConfig
 from mesh.model.meta import ObjectRef
 from mesh.model.service import EndpointSlice, Service, ServicePort
 from mesh.model.workload import NOWHERE, Locality, Pod
@@ -51,13 +52,9 @@ GROUPS: Mapping[str, Any] = {
 
 
 @query
-def mesh_config(world: World) -> Any:
-    """The mesh's own settings."""
-    from types import SimpleNamespace
-
-    return world.get("MeshConfig", "istio-system", "istio") or SimpleNamespace(
-        default_service_export_to=(), outbound_traffic_policy=None
-    )
+def mesh_config(world: World) -> MeshConfig:
+    """The mesh's own settings; Istio's defaults where there are none."""
+    return world.get("MeshConfig", "istio-system", "istio") or MeshConfig()
 
 
 @query
@@ -228,4 +225,4 @@ def registry_only(world: World, scope: Scope) -> bool:
     """Whether traffic to what nobody knows ends here (outboundTrafficPolicy)."""
     del scope
     policy = mesh_config(world).outbound_traffic_policy
-    return policy is not None and policy.mode == "REGISTRY_ONLY"
+    return policy.mode == "REGISTRY_ONLY"
