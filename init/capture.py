@@ -36,6 +36,45 @@ def capture(config: "Config", host: "Host") -> Ruleset:
     return Ruleset(rules, tuple(_routing(config, family) for family in families))
 
 
+# What capture() puts into the kernel's own chains beside jumps to ours: table, chain, matches as (kind, negated, value;
+# None for any), and target.
+_PROXY_TO_ITSELF: "list[tuple[str, bool, str | None]]" = [
+    ("destination", True, None),
+    ("out_interface", False, "lo"),
+    ("protocol", False, "tcp"),
+]
+_SHAPES: "list[tuple[str, str, list[tuple[str, bool, str | None]], Target]]" = [
+    ("nat", "PREROUTING", [("in_interface", False, None)], RETURN),
+    ("nat", "OUTPUT", [("out_interface", False, None)], RETURN),
+    ("mangle", "PREROUTING", [("in_interface", False, None)], RETURN),
+    ("mangle", "OUTPUT", [("out_interface", False, None)], RETURN),
+    ("mangle", "PREROUTING", [("protocol", False, "tcp"), ("mark", False, None)], Target("CONNMARK", "save")),
+    (
+        "mangle",
+        "OUTPUT",
+        [("out_interface", False, "lo"), ("protocol", False, "tcp"), ("mark", False, None)],
+        RETURN,
+    ),
+    *(
+        ("mangle", "OUTPUT", [*_PROXY_TO_ITSELF, (owner, False, None)], Target("MARK", ENVOY_OUTBOUND_MARK))
+        for owner in ("uid", "gid")
+    ),
+    ("mangle", "OUTPUT", [("protocol", False, "tcp"), ("connmark", False, None)], Target("CONNMARK", "restore")),
+]
+
+
+def has_our_shape(rule: Rule) -> bool:
+    """Whether capture() makes rules like this one, whatever their values, in a chain of the kernel's."""
+    return any(
+        (rule.table, rule.chain, rule.target, len(rule.matches)) == (table, chain, target, len(matches))
+        and all(
+            (match.kind, match.negated) == (kind, negated) and value in (None, match.value)
+            for match, (kind, negated, value) in zip(rule.matches, matches, strict=True)
+        )
+        for table, chain, matches, target in _SHAPES
+    )
+
+
 def redirects_dns(config: "Config", host: "Host") -> bool:
     """Whether DNS is captured: it was asked for, and it is known where to."""
     return config.redirect_dns and (config.capture_all_dns or bool(host.nameservers))

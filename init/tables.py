@@ -6,6 +6,7 @@ Applying, reconciling, cleaning up and rolling back are all the same thing: `Our
 """
 
 from init import iptables_text
+from init.capture import has_our_shape
 from init.rules import CHAINS, TABLES, Rule
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Chains of the tables before nat: what captures in its place, and what it relies on.
 _BEFORE_NAT = {"mangle": "ISTIO_TPROXY", "raw": "ISTIO_OUTPUT_DNS"}
+_STAYS = "of another configuration"
 
 
 def read(listing: str) -> "Tables":
@@ -33,25 +35,41 @@ def read(listing: str) -> "Tables":
     return {table: {chain: tuple(lines) for chain, lines in found.items()} for table, found in tables.items()}
 
 
+def _surely(chain: str, line: str) -> bool:
+    """Whether a line's place or target is a chain of ours."""
+    if chain in CHAINS:
+        return True
+    words = iptables_text.words(line)
+    return "-j" in words[:-1] and words[words.index("-j") + 1] in CHAINS
+
+
 class Ours:
     """Tells the rules of ours in a family's tables from those of others.
 
     A chain of ours is ours as a whole. In the kernel's own chains ours have a comment of pyinit's or jump to a chain of
-    ours; or they are equal to a wanted rule: so those of istio-iptables and of --comments=off are known again.
+    ours. Those of istio-iptables and of --comments=off have no comment: they are known because they are equal to a
+    wanted rule; or, in tables where chains of ours have rules without comments as well, by their shape.
     """
 
-    def __init__(self, family: int, wanted: "Sequence[Rule]") -> None:
+    def __init__(self, family: int, wanted: "Sequence[Rule]", there: "Tables") -> None:
         self.family = family
         self._wanted = {r for r in wanted if r.built_in}
+        self._by_shape = any(
+            _surely(chain, line) and not iptables_text.comment(line)
+            for table in TABLES
+            for chain, lines in there.get(table, {}).items()
+            for line in lines
+        )
 
     def __call__(self, table: str, chain: str, line: str) -> bool:
         """Whether a line of a chain is ours."""
-        if chain in CHAINS or iptables_text.comment(line).startswith(iptables_text.COMMENT):
+        if _surely(chain, line):
             return True
-        words = iptables_text.words(line)
-        if "-j" in words[:-1] and words[words.index("-j") + 1] in CHAINS:
-            return True
-        return iptables_text.parse(self.family, table, chain, line) in self._wanted
+        told = iptables_text.comment(line)
+        if told:
+            return told.startswith(iptables_text.COMMENT)
+        rule = iptables_text.parse(self.family, table, chain, line)
+        return rule in self._wanted or (self._by_shape and has_our_shape(rule))
 
     def rules(self, tables: "Tables") -> "list[Rule]":
         """What the tables hold of ours, as values."""
@@ -77,7 +95,7 @@ class Ours:
             chains.update({c: () for c in named if c not in chains})
             for chain in dict.fromkeys(named) if keep else chains:
                 there = [r for r in mine if r.chain == chain]
-                stays = self._others(table, chain, chains[chain], there if keep else None)
+                stays = self._others(table, chain, chains[chain], there if keep else None, comments)
                 first = tuple(iptables_text.spec(r, comments) for r in there if r.first)
                 last = tuple(iptables_text.spec(r, comments) for r in there if not r.first)
                 chains[chain] = first + stays + last
@@ -85,12 +103,21 @@ class Ours:
         return after
 
     def _others(
-        self, table: str, chain: str, lines: "tuple[str, ...]", rules: "Sequence[Rule] | None"
+        self, table: str, chain: str, lines: "tuple[str, ...]", rules: "Sequence[Rule] | None", comments: bool
     ) -> "tuple[str, ...]":
-        """The lines of a chain that are not ours; or, given rules, all lines but these rules."""
+        """The lines of a chain that are not ours; or, given rules, all lines but these rules.
+
+        With comments, a line of ours that stays gets one, to be known by when the others have theirs.
+        """
         if rules is None:
             return tuple(line for line in lines if not self(table, chain, line))
-        return tuple(line for line in lines if iptables_text.parse(self.family, table, chain, line) not in rules)
+        known, stay = set(rules), []
+        for line in lines:
+            rule = iptables_text.parse(self.family, table, chain, line)
+            if rule not in known:
+                told = not comments or iptables_text.comment(line) or not self(table, chain, line)
+                stay.append(line if told else iptables_text.spec(rule.replace(why=_STAYS), comments=True))
+        return tuple(stay)
 
     def script(self, before: "Tables", after: "Tables", rewrite: bool = False) -> str:
         """What iptables-restore --noflush must read to turn one state into the other; empty when they are equal.

@@ -32,7 +32,7 @@ class _Iptables(Iptables):
 
     def _tables(self, family: int) -> "Tables":
         mine = [r for r in self._assumed if r.family == family]
-        return Ours(family, mine).replaced({}, mine, self._comments, keep=False)
+        return Ours(family, mine, {}).replaced({}, mine, self._comments, keep=False)
 
     def _require(self, family: int) -> None:
         """No program is run."""

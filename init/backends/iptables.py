@@ -86,8 +86,8 @@ class Iptables(Backend):
         rules: list[Rule] = []
         chains = set()
         for family in (4, 6):
-            self._ours[family] = Ours(family, [r for r in wanted if r.family == family])
             self._found[family] = self._tables(family)
+            self._ours[family] = Ours(family, [r for r in wanted if r.family == family], self._found[family])
             rules += self._ours[family].rules(self._found[family])
             chains |= {(family, t, c) for t, found in self._found[family].items() for c in found if c in CHAINS}
         return Current(tuple(rules), frozenset(chains))

@@ -64,6 +64,25 @@ def test_rules_without_comments_are_known_again(settled: Namespace, force: str) 
     }
 
 
+@pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
+def test_rules_without_comments_are_known_whatever_is_asked_now(settled: Namespace, force: str, mode: str) -> None:
+    before = settled.state()
+    settled.must(force, *PLAIN, "-m", mode, "-c", "net1", "-t", "77", "--comments=off")
+    refused = settled.pyinit(force, *PLAIN)
+    assert refused.returncode == 3
+    assert "- -o net1 -j RETURN" in refused.stderr
+    settled.must(force, *PLAIN, "--reconcile", "--prune")
+    swapped = settled.state()
+    settled.must("--cleanup-only")
+    assert settled.state() == before
+    settled.must(force, *PLAIN)
+    assert settled.state() == swapped
+    settled.must(force, "--cleanup-only")
+    settled.must(force, *PLAIN, "-m", mode, "-c", "net1", "--comments=off")
+    settled.must("--cleanup-only")
+    assert settled.state() == before
+
+
 def test_another_configuration_is_refused_with_the_difference(settled: Namespace, force: str) -> None:
     settled.must(force, *PLAIN)
     there = settled.state()

@@ -76,7 +76,7 @@ def test_what_is_written_is_read_again_and_taken_away_again(
     asked: Config, before: Tables, family: int, comments: bool
 ) -> None:
     wanted = rules(asked, family)
-    ours = Ours(family, wanted)
+    ours = Ours(family, wanted, before)
     after = ours.replaced(before, wanted, comments, keep=False)
     held = play(before, ours.script(before, after))
     by_chain = sorted(wanted, key=lambda r: (r.table, r.chain, not r.first))
@@ -90,7 +90,7 @@ def test_what_is_written_is_read_again_and_taken_away_again(
 def test_one_configuration_over_another_is_as_if_the_first_had_never_been(
     first: Config, second: Config, before: Tables
 ) -> None:
-    ours = Ours(4, rules(second, 4))
+    ours = Ours(4, rules(second, 4), before)
     fresh = ours.replaced(before, rules(second, 4), True, keep=False)
     held = play(before, ours.script(before, ours.replaced(before, rules(first, 4), True, keep=False)))
     swapped = play(held, ours.script(held, ours.replaced(held, rules(second, 4), True, keep=False)))
@@ -100,7 +100,7 @@ def test_one_configuration_over_another_is_as_if_the_first_had_never_been(
 
 def test_nothing_of_others_is_written() -> None:
     before = read(FOREIGN)
-    ours = Ours(4, rules(config("-i * -b * -k eth1"), 4))
+    ours = Ours(4, rules(config("-i * -b * -k eth1"), 4), before)
     script = ours.script(before, ours.replaced(before, rules(config("-i * -b * -k eth1"), 4), True, keep=False))
     assert not any(word in script for word in ("9999", "KUBE", "filter", "udp", "-X", "-F", "-D", ":OUTPUT"))
     assert '-I PREROUTING 1 -i eth1 -m comment --comment "pyinit --kube-virt-interfaces" -j ISTIO_REDIRECT' in script
@@ -110,7 +110,7 @@ def test_nothing_of_others_is_written() -> None:
 @pytest.mark.parametrize("keep", [True, False])
 def test_what_only_the_old_configuration_had_stays_or_goes(keep: bool) -> None:
     old, new = rules(config("-i * --redirect-dns -c net1"), 4), rules(config("-i * -b *"), 4)
-    ours = Ours(4, new)
+    ours = Ours(4, new, {})
     held = ours.replaced(read(FOREIGN), old, True, keep=False)
     after = ours.replaced(held, new, True, keep=keep)
     assert ("ISTIO_OUTPUT_DNS" in after["nat"]) is keep
@@ -132,7 +132,57 @@ def test_what_only_the_old_configuration_had_stays_or_goes(keep: bool) -> None:
 )
 def test_what_captures_is_in_force_before_what_captured_goes(old: str, new: str, order: list[str]) -> None:
     wanted = rules(config(f"-i * -b * {new}"), 4)
-    ours = Ours(4, wanted)
+    ours = Ours(4, wanted, {})
     held = ours.replaced({}, rules(config(f"-i * -b * {old}"), 4), True, keep=False) if old else {}
     script = ours.script(held, ours.replaced(held, wanted, True, keep=False))
     assert [line for line in script.splitlines() if line[0] == "*"] == order
+
+
+# Rules of others in the kernel's chains; no comment of pyinit's, no jump to a chain of ours.
+OTHERS = """\
+*nat
+-A PREROUTING -i eth1 -m comment --comment "of a CNI plugin" -j RETURN
+-A PREROUTING -i eth1 -p tcp -j RETURN
+-A PREROUTING ! -i eth1 -j RETURN
+-A PREROUTING -i eth1 -j ACCEPT
+-A OUTPUT -o eth1 -d 10.0.0.0/8 -j RETURN
+*mangle
+-A PREROUTING -p tcp -m mark --mark 0x1/0xff -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-A PREROUTING -p udp -m mark --mark 0x1 -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-A OUTPUT -o eth0 -p tcp -m mark --mark 0x539 -j RETURN
+-A OUTPUT -p tcp -m connmark --mark 0x1 -j MARK --set-xmark 0x1/0xffffffff
+"""
+
+
+@given(CONFIGS, CONFIGS, st.sampled_from([4, 6]))
+def test_rules_without_comments_are_known_by_their_shape(first: Config, second: Config, family: int) -> None:
+    """Whatever today's configuration is, what another one wrote without comments is seen, and goes."""
+    before, old = read(OTHERS), rules(first, family)
+    held = play(before, Ours(family, old, before).script(before, written(before, old, family)))
+    for today in ([], rules(second, family)):
+        ours = Ours(family, today, held)
+        assert len(ours.rules(held)) == len(old)
+        assert filled(play(held, ours.script(held, ours.replaced(held, [], True, keep=False)))) == filled(before)
+
+
+def written(before: Tables, wanted: list[Rule], family: int) -> Tables:
+    return Ours(family, wanted, before).replaced(before, wanted, False, keep=False)
+
+
+def test_beside_rules_with_comments_those_without_are_of_others() -> None:
+    wanted, theirs = rules(config("-i * -b *"), 4), "-i eth1 -j RETURN"
+    before = read(f"*nat\n-A PREROUTING {theirs}\n")
+    held = Ours(4, wanted, before).replaced(before, wanted, True, keep=False)
+    ours = Ours(4, [], held)
+    assert not ours("nat", "PREROUTING", theirs)
+    assert filled(play(held, ours.script(held, ours.replaced(held, [], True, keep=False)))) == filled(before)
+
+
+def test_what_stays_of_another_configuration_gets_a_comment_to_be_known_by() -> None:
+    old, new = rules(config("-i * -b * -c net1"), 4), rules(config("-i * -b *"), 4)
+    held = written({}, old, 4)
+    ours = Ours(4, new, held)
+    swapped = play(held, ours.script(held, ours.replaced(held, new, True, keep=True)))
+    assert '-o net1 -m comment --comment "pyinit of another configuration" -j RETURN' in swapped["nat"]["OUTPUT"]
+    later = Ours(4, [], swapped)
+    assert filled(play(swapped, later.script(swapped, later.replaced(swapped, [], True, keep=False)))) == {}
