@@ -44,8 +44,7 @@ def clusters_of(world: World, scope: Scope, key: ServiceKey) -> tuple[ClusterNam
     subsets = ("",)
     return tuple(
         ClusterName("outbound", port.number, subset, service.hostname)
-        for port in service.ports
-        if port.protocol != "UDP"
+        for port in ports_seen(world, scope, key)
         for subset in subsets
     )
 

@@ -27,7 +27,15 @@ from mesh.build.filters import (
 )
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution
-from mesh.world.index import ServiceKey, access_log, endpoints_of, registry_only, service_at, visible_services
+from mesh.world.index import (
+    ServiceKey,
+    access_log,
+    endpoints_of,
+    ports_seen,
+    registry_only,
+    service_at,
+    visible_services,
+)
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.world import World
@@ -66,21 +74,19 @@ def listener_binds(world: World, scope: Scope) -> Mapping[Bind, tuple[Binding, .
     for key in visible_services(world, scope).values():
         service = service_at(world, key)
         if service is not None:
-            for bind, binding in bindings_of(world, key):
+            for bind, binding in bindings_of(world, scope, key):
                 found.setdefault(bind, []).append((service.meta.age, binding))
     return {bind: tuple(binding for _, binding in sorted(all_)) for bind, all_ in sorted(found.items())}
 
 
 @query
-def bindings_of(world: World, key: ServiceKey) -> tuple[tuple[Bind, Binding], ...]:
+def bindings_of(world: World, scope: Scope, key: ServiceKey) -> tuple[tuple[Bind, Binding], ...]:
     """Where the ports of one host are met."""
     service = service_at(world, key)
     if service is None or service.resolution is Resolution.ALIAS:
         return ()
     found: list[tuple[Bind, Binding]] = []
-    for port in service.ports:
-        if port.protocol == "UDP":
-            continue
+    for port in ports_seen(world, scope, key):
         number = port.number
         if port.protocol.is_http:
             found.append((Bind(ANY, number), Binding(key, number, "http")))

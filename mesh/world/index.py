@@ -5,16 +5,17 @@ An index a question; each a query, so that a change touches the answers it chang
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from common.envoy.sidecar import AccessLog
-from mesh.model.meshconfig import MeshConfig
 from mesh.model.meta import ObjectRef
-from mesh.model.service import EndpointSlice, Service, ServicePort
-from mesh.model.workload import NOWHERE, Locality, Pod
+from mesh.model.service import EndpointSlice, Resolution, Service, ServicePort
+from mesh.model.workload import NOWHERE, Locality, Pod, Workload, locality
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
+from mesh.world.sidecars import Egress, egress_of, exported, imported_destinations, mesh_config, sidecar_of
 from mesh.world.world import World
 
 
@@ -48,20 +49,24 @@ GROUPS: Mapping[str, Any] = {
     "EndpointSlice": _slice_groups,
     "Service": lambda value: (value.namespace,),
     "Pod": lambda value: (value.meta.namespace,),
+    "WorkloadEntry": lambda value: (value.meta.namespace,),
 }
 
 
 @query
-def mesh_config(world: World) -> MeshConfig:
-    """The mesh's own settings; Istio's defaults where there are none."""
-    return world.get("MeshConfig", "istio-system", "istio") or MeshConfig()
-
-
-@query
 def access_log(world: World) -> AccessLog | None:
-    """Where Envoy writes a line for each request and connection; to stdout unless the mesh says otherwise."""
-    del world
-    return None
+    """Where Envoy writes a line for each request and connection (MeshConfig.accessLogFile)."""
+    config = mesh_config(world)
+    if not config.access_log_file:
+        return None
+    as_json, text = config.access_log_encoding == "JSON", config.access_log_format
+    if not (as_json and text):
+        return AccessLog(config.access_log_file, text or None, as_json)
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    return AccessLog(config.access_log_file, fields if isinstance(fields, dict) else None, as_json)
 
 
 def new_world() -> World:
@@ -82,7 +87,7 @@ def services_by_host(world: World) -> Mapping[str, tuple[ServiceKey, ...]]:
 def _all_services(world: World) -> Iterable[Service]:
     yield from world.all("Service").values()
     for entry in world.all("ServiceEntry").values():
-        yield from entry.services
+        yield from entry.services()
 
 
 @query
@@ -91,31 +96,52 @@ def service_at(world: World, key: ServiceKey) -> Service | None:
     value = world.get(key.ref.kind, key.ref.namespace, key.ref.name)
     if value is None or isinstance(value, Service):
         return value
-    return next((one for one in value.services if one.hostname == key.host), None)
-
-
-def exported(export_to: Iterable[str], default: Iterable[str], owner: str, namespace: str) -> bool:
-    """Whether what `owner`'s namespace has is seen from `namespace`: `*` all, `.` the own, `~` nobody, or by name."""
-    allowed = tuple(export_to) or tuple(default) or ("*",)
-    return "~" not in allowed and ("*" in allowed or namespace in allowed or ("." in allowed and namespace == owner))
+    return next((one for one in value.services() if one.hostname == key.host), None)
 
 
 @query
 def visible_services(world: World, scope: Scope) -> Mapping[str, ServiceKey]:
     """The hosts that proxies of the scope know, each with the one object that counts for them, sorted by host."""
     default = mesh_config(world).default_service_export_to
+    egress, sent_to = egress_of(world, scope), imported_destinations(world, scope)
     seen: dict[str, ServiceKey] = {}
     for host, keys in services_by_host(world).items():
         mine = []
         for key in keys:
             service = service_at(world, key)
-            if service and exported(service.export_to, default, service.namespace, scope.namespace):
+            if (
+                service
+                and exported(service.export_to, default, service.namespace, scope.namespace)
+                and (egress is None or host in sent_to or _imported(service, egress))
+            ):
                 mine.append(key)
         if mine:
             # a Kubernetes Service first; else the scope's own namespace, so that nobody takes a host from elsewhere
             own = next((key for key in mine if key.ref.namespace == scope.namespace), mine[0])
             seen[host] = mine[0] if mine[0].ref.kind == "Service" else own
     return dict(sorted(seen.items()))
+
+
+def _imported(service: Service, egress: tuple[Egress, ...]) -> bool:
+    return any(
+        one.names(service.namespace, service.hostname) and (not one.port or service.port(one.port)) for one in egress
+    )
+
+
+@query
+def ports_seen(world: World, scope: Scope, key: ServiceKey) -> tuple[ServicePort, ...]:
+    """The ports of a host that proxies of the scope know."""
+    service = service_at(world, key)
+    if service is None:
+        return ()
+    ports = tuple(one for one in service.ports if one.protocol != "UDP")
+    egress = egress_of(world, scope)
+    if egress is None or key.host in imported_destinations(world, scope):
+        return ports
+    named = [one for one in egress if one.names(service.namespace, service.hostname)]
+    if any(not one.port for one in named):
+        return ports
+    return tuple(port for port in ports if any(one.port == port.number for one in named))
 
 
 @query
@@ -144,7 +170,7 @@ def endpoints_of(world: World, key: ServiceKey, port: int) -> tuple[Endpoint, ..
     if service is None or wanted is None:
         return ()
     if not service.is_kubernetes:
-        return _entry_endpoints(service, wanted)
+        return _entry_endpoints(world, service, wanted)
     ready: dict[tuple[str, int], Endpoint] = {}
     ending: dict[tuple[str, int], Endpoint] = {}
     for one in world.group("EndpointSlice", ("service", service.namespace, service.name)):
@@ -172,11 +198,33 @@ def _target_pod(world: World, target: ObjectRef | None) -> Pod | None:
     return world.get("Pod", target.namespace, target.name) if target and target.kind == "Pod" else None
 
 
-def _entry_endpoints(service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
-    return tuple(
-        Endpoint(one.address, one.ports.get(port.name) or int(port.target_port or port.number), one.labels)
-        for one in service.endpoints
-    )
+def _entry_endpoints(world: World, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+    """A ServiceEntry's own endpoints, or the Pods and WorkloadEntries that it selects in its namespace."""
+    number = int(port.target_port or port.number)
+    if service.workload_selector is None:
+        # DNS without endpoints resolves the host itself
+        own = service.endpoints or ((Workload(service.hostname),) if service.resolution in BY_NAME else ())
+        return tuple(_of_workload(one, port, number if service.endpoints else port.number) for one in own)
+    wanted = set(service.workload_selector.items())
+    found = [
+        Endpoint(one.ip, number, one.meta.labels, locality_of_node(world, one.node_name), one.node_name)
+        for one in world.group("Pod", service.namespace)
+        if one.ip and one.ready and not one.terminating and wanted <= set(one.meta.labels.items())
+    ]
+    found += [
+        _of_workload(one, port, number)
+        for one in world.group("WorkloadEntry", service.namespace)
+        if wanted <= set(one.labels.items())
+    ]
+    return tuple(sorted(found, key=lambda one: (one.address, one.port)))
+
+
+def _of_workload(one: Workload, port: ServicePort, number: int) -> Endpoint:
+    where = locality(one.locality) if one.locality else NOWHERE
+    return Endpoint(one.address, one.ports.get(port.name, number), one.labels, where, "", one.weight)
+
+
+BY_NAME = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 
 
 EMPTY_LABELS: Mapping[str, str] = {}
@@ -222,7 +270,7 @@ def targets_of(
 
 @query
 def registry_only(world: World, scope: Scope) -> bool:
-    """Whether traffic to what nobody knows ends here (outboundTrafficPolicy)."""
-    del scope
-    policy = mesh_config(world).outbound_traffic_policy
-    return policy.mode == "REGISTRY_ONLY"
+    """Whether traffic to what nobody knows ends here (outboundTrafficPolicy); a Sidecar says so before the mesh does."""
+    sidecar = sidecar_of(world, scope)
+    own = sidecar.outbound_traffic_policy if sidecar else None
+    return (own or mesh_config(world).outbound_traffic_policy).mode == "REGISTRY_ONLY"

@@ -8,14 +8,14 @@ from mesh.model.workload import NOWHERE, Locality, Pod
 from mesh.world.index import locality_of_node
 from mesh.world.memo import query
 from mesh.world.proxy import Proxy, Scope
+from mesh.world.sidecars import selector_keys
 from mesh.world.world import World
 
 
 @query
 def selected_labels(world: World) -> frozenset[str]:
     """The label keys by which anything in the world picks proxies."""
-    del world
-    return frozenset()
+    return frozenset(selector_keys(world))
 
 
 @query
