@@ -8,7 +8,7 @@ from common.envoy.parts import UNLIMITED, Message, address, typed
 from mesh.build.filters import ADS
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution, Service, ServicePort
-from mesh.world.index import Endpoint, ServiceKey, endpoints_of, service_at, visible_services
+from mesh.world.index import Endpoint, ServiceKey, endpoints_of, ports_seen, service_at, visible_services
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.world import World

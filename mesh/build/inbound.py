@@ -24,10 +24,13 @@ from mesh.build.filters import (
     tcp_proxy,
 )
 from mesh.build.outbound import unknown_chain
+from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
-from mesh.world.index import Target, access_log, targets_of
+from mesh.model.protocol import Protocol, protocol_named
+from mesh.world.index import access_log, targets_of
 from mesh.world.memo import query
 from mesh.world.proxy import Proxy, Scope
+from mesh.world.sidecars import sidecar_of
 from mesh.world.world import World
 
 OUTBOUND_PORT, PORT = 15001, 15006
@@ -55,13 +58,47 @@ def instance_of(proxy: Proxy) -> Instance:
     )
 
 
+class AppPort(NamedTuple):
+    """A port of the app: what is spoken there, and for whom. `endpoint` is where it goes, or empty for where it was
+    meant to go."""
+
+    number: int
+    protocol: Protocol
+    host: str
+    port: int
+    """The Service's own port."""
+    ref: ObjectRef | None = None
+    endpoint: str = ""
+
+
 @query
-def inbound_targets(world: World, scope: Scope, instance: Instance) -> Mapping[int, Target]:
-    """The ports of the app; of two Services that lead to one port the older decides what is spoken."""
-    found: dict[int, Target] = {}
-    for target in targets_of(world, instance.namespace, instance.pod, instance.labels, instance.addresses):
-        found.setdefault(target.number, target)
-    return found
+def inbound_ports(world: World, scope: Scope, instance: Instance) -> Mapping[int, AppPort]:
+    """The ports of the app by number: those of a Sidecar's ingress where there is one, else what Services lead to.
+
+    Of two Services that lead to one port the older decides what is spoken.
+    """
+    found: dict[int, AppPort] = {}
+    targets = targets_of(world, instance.namespace, instance.pod, instance.labels, instance.addresses)
+    for key, port, number in targets:
+        found.setdefault(number, AppPort(number, port.protocol, key.host, port.number, key.ref))
+    sidecar = sidecar_of(world, scope)
+    if sidecar is None or not sidecar.ingress:
+        return found
+    told: dict[int, AppPort] = {}
+    for one in sidecar.ingress:
+        if one.port is None:
+            continue
+        number = one.port.number
+        known = found.get(number)
+        told[number] = AppPort(
+            number,
+            protocol_named(one.port.protocol),
+            known.host if known else "",
+            known.port if known else number,
+            known.ref if known else None,
+            one.default_endpoint or f"0.0.0.0:{number}",
+        )
+    return told
 
 
 @query
@@ -94,7 +131,7 @@ def virtual_outbound(world: World, scope: Scope, instance: Instance) -> Message:
 @query
 def inbound_listener(world: World, scope: Scope, instance: Instance) -> Message:
     """virtualInbound (listener.v3.Listener)."""
-    targets = inbound_targets(world, scope, instance)
+    ports = inbound_ports(world, scope, instance)
     chains: list[Message] = [
         # who connects to the sidecar's own port asks it to connect to itself, without end
         {
@@ -103,16 +140,16 @@ def inbound_listener(world: World, scope: Scope, instance: Instance) -> Message:
             "filters": [tcp_proxy(BLACK_HOLE, {"cluster": BLACK_HOLE}, [])],
         }
     ]
-    for number, target in sorted(targets.items()):
+    for number, app in sorted(ports.items()):
         name = str(ClusterName("inbound", number))
-        protocol = target.port.protocol
+        protocol = app.protocol
         if not protocol.is_http:
             chains.append(_tcp(world, f"0.0.0.0_{number}", {"destination_port": number}, name))
         if protocol.is_http or protocol.is_auto:
             match: Message = {"destination_port": number}
             if protocol.is_auto:
                 match |= {"transport_protocol": "raw_buffer", "application_protocols": HTTP_PROTOCOLS}
-            operation = f"{target.key.host}:{target.port.number}/*"
+            operation = f"{app.host}:{app.port}/*"
             chains.append(_http(world, f"0.0.0.0_{number}", match, name, operation))
     chains.append(
         _http(
@@ -177,21 +214,47 @@ def _http(world: World, name: str, match: Message, to: str, operation: str) -> M
 @query
 def inbound_cluster(world: World, scope: Scope, instance: Instance, number: int) -> Message | None:
     """The cluster of one of the app's ports (cluster.v3.Cluster)."""
-    target = inbound_targets(world, scope, instance).get(number)
-    if target is None:
+    app = inbound_ports(world, scope, instance).get(number)
+    if app is None:
         return None
-    made = _to_app(str(ClusterName("inbound", number)))
-    if target.port.protocol.is_http2:
+    name = str(ClusterName("inbound", number))
+    made = _fixed(name, _address(app.endpoint, instance)) if app.endpoint else _to_app(name)
+    if app.protocol.is_http2:
         made["typed_extension_protocol_options"] = {
             HTTP_OPTIONS: typed(
                 "upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": {}}
             )
         }
-    elif target.port.protocol.is_auto or target.port.protocol.is_http:
+    elif app.protocol.is_auto or app.protocol.is_http:
         made["typed_extension_protocol_options"] = {HTTP_OPTIONS: _as_client()}
-    told = {"host": target.key.host, "name": target.key.ref.name, "namespace": target.key.ref.namespace}
-    made["metadata"] = {"filter_metadata": {"istio": {"services": [told]}}}
+    if app.ref:
+        told = {"host": app.host, "name": app.ref.name, "namespace": app.ref.namespace}
+        made["metadata"] = {"filter_metadata": {"istio": {"services": [told]}}}
     return made
+
+
+def _address(endpoint: str, instance: Instance) -> Message:
+    """Where a Sidecar's ingress sends to: 127.0.0.1:PORT, 0.0.0.0:PORT for the pod's own address, or unix:///path."""
+    if endpoint.startswith("unix://"):
+        return {"pipe": {"path": endpoint.removeprefix("unix://")}}
+    host, _, port = endpoint.rpartition(":")
+    host = host.strip("[]")
+    if host in ("0.0.0.0", "::"):
+        own = [one for one in instance.addresses if (":" in one) == (host == "::")] or list(instance.addresses)
+        host = own[0]
+    return address(host, int(port))
+
+
+def _fixed(name: str, where: Message) -> Message:
+    made: Message = {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "10s",
+        "circuit_breakers": NO_LIMITS,
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": where}}]}]},
+    }
+    # the loopback's own addresses need no other source
+    return made if "pipe" in where else made | {"upstream_bind_config": inbound_bind()}
 
 
 def inbound_passthrough() -> Message:

@@ -150,7 +150,7 @@ def own_listeners(world: World, scope: Scope, instance: Instance) -> Part:
 @query
 def own_clusters(world: World, scope: Scope, instance: Instance) -> Part:
     """CDS of one pod alone."""
-    ports = inbound.inbound_targets(world, scope, instance)
+    ports = inbound.inbound_ports(world, scope, instance)
     return _part(inbound_cluster_unit(world, scope, instance, port) for port in ports)
 
 

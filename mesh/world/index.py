@@ -270,7 +270,7 @@ def targets_of(
 
 @query
 def registry_only(world: World, scope: Scope) -> bool:
-    """Whether traffic to what nobody knows ends here (outboundTrafficPolicy); a Sidecar says so before the mesh does."""
+    """Whether traffic to what nobody knows ends here (outboundTrafficPolicy), by the Sidecar or the mesh."""
     sidecar = sidecar_of(world, scope)
     own = sidecar.outbound_traffic_policy if sidecar else None
     return (own or mesh_config(world).outbound_traffic_policy).mode == "REGISTRY_ONLY"
