@@ -127,7 +127,8 @@ def passthrough() -> list[Message]:
 def assignment(world: World, scope: Scope, name: ClusterName) -> Message | None:
     """The endpoints of an EDS cluster (endpoint.v3.ClusterLoadAssignment)."""
     key = visible_services(world, scope).get(name.host)
-    if key is None:
+    service = service_at(world, key) if key else None
+    if key is None or service is None or TYPES[service.resolution] != "EDS":
         return None
     return assignment_of(str(name), endpoints_of(world, key, name.port))
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from common.envoy.sidecar import AccessLog
 from mesh.model.meta import ObjectRef
 from mesh.model.service import EndpointSlice, Resolution, Service, ServicePort
-from mesh.model.workload import NOWHERE, Locality, Pod, Workload, locality
+from mesh.model.workload import NOWHERE, Locality, Pod, Workload
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.sidecars import Egress, egress_of, exported, imported_destinations, mesh_config, sidecar_of
@@ -220,7 +220,7 @@ def _entry_endpoints(world: World, service: Service, port: ServicePort) -> tuple
 
 
 def _of_workload(one: Workload, port: ServicePort, number: int) -> Endpoint:
-    where = locality(one.locality) if one.locality else NOWHERE
+    where = Locality.parse(one.locality) if one.locality else NOWHERE
     return Endpoint(one.address, one.ports.get(port.name, number), one.labels, where, "", one.weight)
 
 

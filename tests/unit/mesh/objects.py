@@ -76,7 +76,7 @@ def event(thing: Object) -> Event:
     assert kind is not None, thing
     parsed = kind.parse(thing)
     assert parsed.value is not None, parsed.problems
-    return Upsert(kind.name, Key(parsed.ref.namespace, parsed.ref.name), parsed.value)
+    return Upsert(kind.key, Key(parsed.ref.namespace, parsed.ref.name), parsed.value)
 
 
 def world_of(*things: Object) -> World:
