@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.envoy import local, traffic
+from common.envoy import discovery, local, traffic
 from common.envoy.parts import EXTENSIONS, Message
 from common.envoy.sidecar import Sidecar
 
@@ -12,12 +12,19 @@ MAX_CONNECTIONS = 100_000
 
 def bootstrap(sidecar: Sidecar) -> Message:
     """The bootstrap of this sidecar, ready to be written as JSON into `--config-yaml`."""
+    if sidecar.discovery is None:
+        dynamic: Message = {}
+        listeners, clusters = traffic.listeners(sidecar), traffic.clusters()
+    else:
+        dynamic = {"dynamic_resources": discovery.dynamic_resources()}
+        listeners, clusters = discovery.listeners(sidecar), discovery.clusters(sidecar)
     return {
         "node": node(sidecar),
+        **dynamic,
         "admin": local.admin(sidecar),
         "static_resources": {
-            "listeners": [*traffic.listeners(sidecar), *local.listeners(sidecar)],
-            "clusters": [*traffic.clusters(), *local.clusters(sidecar)],
+            "listeners": [*listeners, *local.listeners(sidecar)],
+            "clusters": [*clusters, *local.clusters(sidecar)],
         },
         "overload_manager": {
             "resource_monitors": [
@@ -35,4 +42,5 @@ def bootstrap(sidecar: Sidecar) -> Message:
 
 def node(sidecar: Sidecar) -> Message:
     """Who the sidecar is (config.core.v3.Node): all of the bootstrap that has the app's own names."""
-    return {"id": sidecar.node_id, "cluster": sidecar.node_cluster, "metadata": dict(sidecar.metadata)}
+    who: Message = {"id": sidecar.node_id, "cluster": sidecar.node_cluster, "metadata": dict(sidecar.metadata)}
+    return who | ({"locality": dict(sidecar.locality)} if sidecar.locality else {})

@@ -5,6 +5,9 @@
     15090  /stats/prometheus    Envoy's counters, for Prometheus
 
 Of the admin API only these two GET requests are reachable from outside the pod.
+
+With a control plane 15021 is its to open (`ready`): a pod that was never told its listeners would be sent requests
+that nobody takes.
 """
 
 from __future__ import annotations
@@ -15,25 +18,35 @@ from common.envoy import probes
 from common.envoy.parts import Message, address, cluster, endpoint, http_manager, wildcard
 from common.envoy.sidecar import Sidecar
 
-ADMIN = "admin"
+ADMIN, READY = "admin", "ready"
+READY_PATH = "/healthz/ready"
 
 
 def listeners(sidecar: Sidecar) -> list[Message]:
     """A listener for each of the sidecar's own ports; the status port may be 0, for none."""
-    ready, metrics = _to_admin("/healthz/ready", "/ready"), _to_admin("/stats/prometheus", "/stats/prometheus")
+    metrics = _to_admin("/stats/prometheus", "/stats/prometheus")
     probe_routes, probe_filters = probes.routes(sidecar.probers), probes.filters(sidecar.probers)
-    status = [_listener("status", sidecar.status_port, [ready, metrics, *probe_routes], probe_filters)]
+    is_ready = _to_admin(READY_PATH, "/ready")
+    if sidecar.discovery:
+        is_ready = {"match": is_ready["match"], "route": {"cluster": READY}}
+    status = [_listener("status", sidecar.status_port, [is_ready, metrics, *probe_routes], probe_filters)]
     return [
         *(status if sidecar.status_port else ()),
-        _listener("ready", sidecar.ready_port, [ready]),
+        *(() if sidecar.discovery else (ready(sidecar.ready_port),)),
         _listener("metrics", sidecar.metrics_port, [metrics]),
     ]
+
+
+def ready(port: int = 15021) -> Message:
+    """The listener that says whether Envoy serves, by its admin's /ready; with a control plane it comes by LDS."""
+    return _listener(READY, port, [_to_admin(READY_PATH, "/ready")])
 
 
 def clusters(sidecar: Sidecar) -> list[Message]:
     """The admin API, and the app as its probes ask for it."""
     admin = cluster(ADMIN, "STATIC", load_assignment=endpoint(ADMIN, "127.0.0.1", sidecar.admin_port))
-    return [admin, *probes.clusters(sidecar.probers)]
+    ready = cluster(READY, "STATIC", load_assignment=endpoint(READY, "127.0.0.1", sidecar.ready_port))
+    return [admin, *([ready] if sidecar.discovery else ()), *probes.clusters(sidecar.probers)]
 
 
 def admin(sidecar: Sidecar) -> Message:

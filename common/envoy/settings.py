@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from common.envoy.bootstrap import bootstrap, node
-from common.envoy.sidecar import DETECTION_TIMEOUT, AccessLog, Sidecar
+from common.envoy.sidecar import DETECTION_TIMEOUT, AccessLog, Discovery, Sidecar
 
 MESH_FIELDS = (
     "accessLogFile",
@@ -33,41 +33,73 @@ def envoy_bootstrap(
     service_cluster: str = "$(POD_NAMESPACE)",
     workload: str = "",
     containers: Sequence[str] = (),
+    router: bool = False,
+    discovery: str = "",
+    ca: str = "",
+    token: str = "",
+    metadata: Mapping[str, Any] | None = None,
 ) -> str:
     """The bootstrap as compact JSON, for the template's `--config-yaml`.
 
     `mesh` is the mesh configuration (MeshConfig), of which MESH_FIELDS count, `mode` the interception mode; `workload`
-    and `containers`, the app's, go into the node's metadata. Raises ValueError, naming the setting, for a bad one.
+    and `containers`, the app's, go into the node's metadata, as does all of `metadata`, where nothing is to be
+    expanded by kubelet but what `$(…)` names. `discovery` is the control plane's HOST:PORT; it, `ca` and `token` are as
+    in Discovery. Raises ValueError, naming the setting, for a bad one.
     """
     asked = {name: mesh[name] for name in MESH_FIELDS if name in mesh} if mesh else {}
-    metadata = {
+    told = {
         "NAME": "$(POD_NAME)",
         "NAMESPACE": "$(POD_NAMESPACE)",
         "WORKLOAD_NAME": workload,
         "APP_CONTAINERS": ",".join(containers),
         "INTERCEPTION_MODE": mode,
     }
-    who = _json(node(Sidecar(node_cluster=service_cluster, metadata=metadata)))
-    rest = _behind_node(_json({"mesh": asked, "probers": probers or {}, "mode": mode, "status_port": status_port}))
-    return f'{{"node":{who},{rest}'
+    who = _json(node(Sidecar(node_cluster=service_cluster, metadata=told | dict(metadata or {}), router=router)))
+    arguments = {
+        "mesh": asked,
+        "probers": probers or {},
+        "mode": mode,
+        "status_port": status_port,
+        "router": router,
+        "discovery": [discovery, ca, token],
+    }
+    return f'{{"node":{who},{_behind_node(_json(arguments))}'
 
 
 @lru_cache(maxsize=128)
 def _behind_node(arguments: str) -> str:
     """The bootstrap from its second field on, for these arguments, which are JSON: the same for very many pods."""
     pod = json.loads(arguments)
-    mesh = pod["mesh"]
+    address, ca, token = pod["discovery"]
     sidecar = Sidecar(
         probers=pod["probers"],
-        access_log=_access_log(mesh),
-        registry_only=(mesh.get("outboundTrafficPolicy") or {}).get("mode") == "REGISTRY_ONLY",
         transparent=pod["mode"] == "TPROXY",
-        detection_timeout=_detection_timeout(mesh.get("protocolDetectionTimeout")),
         status_port=pod["status_port"],
+        router=pod["router"],
+        discovery=discovery_at(address, ca, token) if address else None,
+        **of_mesh(pod["mesh"]),
     )
     message = bootstrap(sidecar)
     del message["node"]
     return _json(message).removeprefix("{")
+
+
+def of_mesh(mesh: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of Sidecar that the mesh configuration decides. Raises ValueError, naming the setting."""
+    return {
+        "access_log": _access_log(mesh),
+        "registry_only": (mesh.get("outboundTrafficPolicy") or {}).get("mode") == "REGISTRY_ONLY",
+        "detection_timeout": _detection_timeout(mesh.get("protocolDetectionTimeout")),
+    }
+
+
+def discovery_at(address: str, ca: str = "", token: str = "") -> Discovery:
+    """The control plane at HOST:PORT; an IPv6 address stands in brackets. Raises ValueError."""
+    host, _, port = address.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not bare or (":" in bare) != host.startswith("[") or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is no HOST:PORT such as pymesh.pysidecar.svc:15012 or [::1]:15010")
+    return Discovery(bare, int(port), ca, token)
 
 
 @lru_cache(maxsize=128)

@@ -73,8 +73,8 @@ def listeners(sidecar: Sidecar) -> list[Message]:
 def clusters() -> list[Message]:
     """The three clusters that the listeners pass traffic to."""
     return [
-        _passthrough(OUTBOUND),
-        _passthrough(INBOUND, upstream_bind_config=inbound_bind()),
+        passthrough(OUTBOUND),
+        passthrough(INBOUND, upstream_bind_config=inbound_bind()),
         cluster(BLACK_HOLE, "STATIC"),
     ]
 
@@ -145,7 +145,7 @@ def _route(to: str) -> Message:
     return {"cluster": to, "timeout": "0s", "retry_policy": retry}
 
 
-def _passthrough(name: str, **fields: Any) -> Message:
+def passthrough(name: str, **fields: Any) -> Message:
     """Connects to where the client wanted to, in the client's protocol."""
     options = {
         "common_http_protocol_options": {

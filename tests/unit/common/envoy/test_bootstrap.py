@@ -48,6 +48,12 @@ CASES: dict[str, dict[str, Any]] = {
     "detection timeout": {"mesh": {"protocolDetectionTimeout": "1m0.5s"}},
     "no detection timeout": {"mesh": {"protocolDetectionTimeout": "0s"}},
     "status port": {"status_port": 15099},
+    "control plane": {"discovery": "127.0.0.1:15010", "metadata": {"LABELS": {"app": "web"}, "CLUSTER_ID": "c"}},
+    "control plane and registry only": {
+        "discovery": "[::1]:15010",
+        "mesh": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
+    },
+    "control plane for a gateway": {"discovery": "pymesh.pysidecar.svc:15010", "router": True},
     "http probe": {"probers": {"/app-health/a/livez": HTTP}},
     "https probe": {"probers": {"/app-health/a/livez": {"httpGet": {"port": 443, "scheme": "HTTPS"}}}},
     "tcp probe": {"probers": {"/app-health/a/livez": {"tcpSocket": {"port": 1}, "timeoutSeconds": 5}}},

@@ -1,0 +1,42 @@
+"""What the commands have in common: how their parsers look, and what they say of exit codes."""
+
+from __future__ import annotations
+
+import argparse
+
+EXIT_CODES = """\
+exit codes:
+  0  done                                          5  objects are faulty
+  2  a flag or file that cannot be used            7  the control plane or a proxy does not answer
+  3  a mesh configuration that cannot be used      8  the API server refuses, or does not answer
+  4  an object that cannot be read, or is missing
+"""
+
+
+def add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    help_text: str,
+    description: str,
+    epilog: str,
+) -> argparse.ArgumentParser:
+    """A parser whose help keeps the lines of its description and epilog."""
+    return subparsers.add_parser(
+        name,
+        help=help_text,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_namespace(parser: argparse.ArgumentParser) -> None:
+    """-n."""
+    parser.add_argument("-n", "--namespace", default="default", metavar="NAME", help="its namespace (default: default)")
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Which cluster is asked."""
+    parser.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config")
+    parser.add_argument("--context", metavar="NAME", help="default: the kubeconfig's current one")
