@@ -9,7 +9,7 @@ from init import routing
 from init.backends import Current
 from init.errors import DriftError, UnsupportedError
 from init.iptables_text import spec
-from init.rules import Ruleset
+from init.rules import FAMILY_NAMES, Ruleset
 from init.transaction import execute
 from init.values import Value
 
@@ -165,7 +165,7 @@ def difference(chain: "Chain", there: "Sequence[Rule]", want: "Sequence[Rule]") 
     from init.difference import changes
 
     family, table, name = chain
-    yield f"IPv{family} {table} {name}:"
+    yield f"{FAMILY_NAMES[family]} {table} {name}:"
     yield from (f"  {line}" for line in changes([spec(r) for r in there], [spec(r) for r in want]))
 
 

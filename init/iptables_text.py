@@ -120,10 +120,20 @@ def words(text: str) -> "list[str]":
 
 def comment(text: str) -> str:
     """The comment of a line of iptables-save, or an empty text."""
-    _, found, rest = text.partition("--comment ")
-    if not found:
+    if "--comment" not in text:
         return ""
-    return rest.split('"')[1] if rest[0] == '"' else rest.split()[0]
+    found = words(text)
+    # An interface may have the name --comment.
+    at = (n for n in range(2, len(found) - 1) if found[n - 2 : n + 1] == ["-m", "comment", "--comment"])
+    return next((found[n + 1] for n in at), "")
+
+
+def jumps_to(text: str) -> str:
+    """The target of a line of iptables-save, or an empty text."""
+    found = words(text)
+    # Whatever stands before a target is an option and its value; an interface may have the name -j.
+    at = (n for n in range(len(found) - 1) if found[n] == "-j" and (n == 0 or found[n - 1] not in ("-i", "-o")))
+    return next((found[n + 1] for n in at), "")
 
 
 def _parse_matches(queue: "list[str]") -> "tuple[tuple[Match, ...], str, list[str]]":

@@ -24,6 +24,7 @@ _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 _NFT_DELTABLE, _NFT_GETCHAIN, _NFT_DELCHAIN = (10 << 8 | message for message in (2, 4, 5))  # subsystem nf_tables
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _FAMILY = {AF_INET: 4, AF_INET6: 6}
+_NFT_FAMILY = {1: 0, **_FAMILY}  # NFPROTO_INET: both
 _HEADER = "=IHHII"  # length, type, flags, sequence, port
 _LO = 1  # index of lo in every network namespace
 _RT_SCOPE_HOST, _RTN_LOCAL, _RTPROT_BOOT, _FR_ACT_TO_TBL = 254, 2, 3, 1
@@ -148,13 +149,13 @@ def delete_local_route(family: int, table: int) -> None:
 
 
 def nft_chains() -> "set[tuple[int, str, str]]":
-    """(family, table, chain) of the nf_tables chains of the families ip and ip6, iptables-nft's among them."""
+    """(family, table, chain) of the chains of nf_tables, iptables-nft's among them; family 4, 6, or 0 for inet."""
     found = set()
     for data in talk(_NETFILTER, _NFT_GETCHAIN, _DUMP, pack("=BBH", AF_UNSPEC, 0, 0)):
         attributes = dict(_attributes(data, 4))
-        if data[0] in _FAMILY:
+        if data[0] in _NFT_FAMILY:
             table, chain = (attributes[a].rstrip(b"\0").decode() for a in (_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME))
-            found.add((_FAMILY[data[0]], table, chain))
+            found.add((_NFT_FAMILY[data[0]], table, chain))
     return found
 
 

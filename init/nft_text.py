@@ -8,7 +8,8 @@ that Istio's users know:
       chain istio-inbound                                                our ISTIO_INBOUND
 
 A family's rules stand in the family's own table, so none needs to ask for the packet's family, and what captures IPv4
-never meets an IPv6 packet. Syntax: nft(8).
+never meets an IPv6 packet. The tables that istio-iptables makes have the same names in family inet: they are ours as
+well, and never written. Syntax: nft(8).
 """
 
 from init.network import Network
@@ -18,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-FAMILIES = {4: "ip", 6: "ip6"}
+FAMILIES = {4: "ip", 6: "ip6", 0: "inet"}
 _FAMILY_OF = {name: family for family, name in FAMILIES.items()}
 _PREFIX = "istio-proxy-"
 MAX_COMMENT = 128  # NFTNL_UDATA_COMMENT_MAXLEN
@@ -57,7 +58,7 @@ def table_name(family: int, table: str) -> str:
 
 def is_ours(table: str) -> bool:
     """Whether a table of this name, without the family, is ours."""
-    return table.startswith(_PREFIX)
+    return table.startswith(_PREFIX) and table.removeprefix(_PREFIX) in TABLES
 
 
 def _in_order(rules: "Sequence[Rule]") -> "list[Rule]":
@@ -181,15 +182,14 @@ def text_of_ours(listing: str) -> str:
 
 
 def _our_tables(listing: str) -> "Iterator[tuple[int, str, list[str]]]":
-    family, table = 0, ""
+    family, table, ours = 0, "", False
     lines: list[str] = []
     for line in listing.splitlines():
         if line[:6] == "table ":
             _, kind, name = line.split()[:3]
-            table = name.removeprefix(_PREFIX)
-            family = _FAMILY_OF.get(kind, 0) if name != table and table in TABLES else 0
-            lines = []
-        elif line == "}" and family:
+            ours = kind in _FAMILY_OF and is_ours(name)
+            family, table, lines = _FAMILY_OF.get(kind, 0), name.removeprefix(_PREFIX), []
+        elif line == "}" and ours:
             yield family, table, lines
         else:
             lines.append(line)

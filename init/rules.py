@@ -11,10 +11,7 @@ there `first` tells whether ours go before or after them.
 from init.network import Network
 from init.values import Value
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+FAMILY_NAMES = {4: "IPv4", 6: "IPv6", 0: "IPv4 and IPv6"}
 # Tables in the order in which they are committed: what captures (nat) comes after what it relies on.
 TABLES = ("raw", "mangle", "nat")
 CHAINS = (
@@ -67,7 +64,11 @@ class Target(Value):
 
 
 class Rule(Value):
-    """A rule of one family and chain. `why`: the flag that made it; goes into its comment, is not compared."""
+    """A rule of one family and chain.
+
+    family: 4 or 6; 0 for a rule that is there for both. why: the flag that made it; goes into its comment, is not
+    compared; nor is first.
+    """
 
     family: int
     table: str
@@ -113,12 +114,3 @@ class Ruleset(Value):
 
     rules: "tuple[Rule, ...]" = ()
     routing: "tuple[Routing, ...]" = ()
-
-    def chain(self, family: int, table: str, chain: str) -> "tuple[Rule, ...]":
-        """The rules of one chain, in order."""
-        return tuple(r for r in self.rules if (r.family, r.table, r.chain) == (family, table, chain))
-
-    def tables(self) -> "Iterator[tuple[int, str]]":
-        """The (family, table) pairs that hold rules, IPv4 first, in the order in which they are committed."""
-        present = {(r.family, r.table) for r in self.rules}
-        return ((f, t) for f in (4, 6) for t in TABLES if (f, t) in present)

@@ -1,7 +1,7 @@
 """--dry-run: what would be done, as text."""
 
 from init.iptables_text import spec
-from init.rules import TABLES
+from init.rules import FAMILY_NAMES, TABLES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _by_chain(rules: "Iterable[Rule]") -> "list[Rule]":
 
 def _fields(rule: "Rule") -> "dict[str, str]":
     return {
-        "family": f"IPv{rule.family}",
+        "family": FAMILY_NAMES[rule.family],
         "table": rule.table,
         "chain": rule.chain,
         "rule": spec(rule),

@@ -37,10 +37,7 @@ def read(listing: str) -> "Tables":
 
 def _surely(chain: str, line: str) -> bool:
     """Whether a line's place or target is a chain of ours."""
-    if chain in CHAINS:
-        return True
-    words = iptables_text.words(line)
-    return "-j" in words[:-1] and words[words.index("-j") + 1] in CHAINS
+    return chain in CHAINS or iptables_text.jumps_to(line) in CHAINS
 
 
 class Ours:

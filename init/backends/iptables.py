@@ -76,7 +76,7 @@ class Iptables(Backend):
         """Whether a chain of ours is in this variant's tables."""
         try:
             if self.variant == "nft":
-                return any(table in TABLES and chain in CHAINS for _, table, chain in _nft_chains())
+                return any(f and table in TABLES and chain in CHAINS for f, table, chain in _nft_chains())
             return any(c in CHAINS for family in (4, 6) for t in self._tables(family).values() for c in t)
         except UnsupportedError:
             return False

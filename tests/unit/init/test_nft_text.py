@@ -146,7 +146,7 @@ table ip istio-proxy-nat {
 	chain istio-output {
 	}
 }
-table inet istio-proxy-nat {
+table inet istio-proxy-of-somebody {
 }
 """
 
@@ -158,6 +158,14 @@ def test_a_listing_with_numbers_and_tables_of_others() -> None:
     assert [r.why for r in rules] == ["--a b"]
     assert chains == {(4, "nat", "ISTIO_OUTPUT")}
     assert text_of_ours(LISTING).count("table") == 1
+
+
+def test_tables_of_istios_own_are_ours_and_equal_nothing_that_is_asked() -> None:
+    listing = LISTING.replace("table ip istio", "table inet istio")
+    assert text_of_ours(listing).startswith("table inet istio-proxy-nat {")
+    rules, chains = parse(listing)
+    assert [r.family for r in rules] == [0]
+    assert chains == {(0, "nat", "ISTIO_OUTPUT")}
 
 
 @pytest.mark.parametrize(

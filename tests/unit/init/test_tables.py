@@ -1,7 +1,7 @@
 """From one state of a family's tables to another, as iptables-restore's script."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from init.capture import capture
@@ -155,6 +155,8 @@ OTHERS = """\
 
 
 @given(CONFIGS, CONFIGS, st.sampled_from([4, 6]))
+@example(config("-c --comment,-j,-m"), Config(), 4)
+@example(config("-c --comment,-j -m TPROXY -b *"), Config(), 6)
 def test_rules_without_comments_are_known_by_their_shape(first: Config, second: Config, family: int) -> None:
     """Whatever today's configuration is, what another one wrote without comments is seen, and goes."""
     before, old = read(OTHERS), rules(first, family)
