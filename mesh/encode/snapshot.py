@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from mesh.build import clusters, inbound, outbound, tables
+from mesh.build import clusters, gateway, inbound, outbound, tables
 from mesh.build.filters import ready_listener
-from mesh.build.inbound import Instance
+from mesh.build.inbound import Instance, instance_of
 from mesh.build.outbound import Bind
+from mesh.build.secrets import secret
+from mesh.build.servers import Place, Ports, gateway_ports
 from mesh.encode.check import check
 from mesh.encode.messages import route_configuration
 from mesh.encode.plans import encode
@@ -21,7 +23,8 @@ from mesh.model.meta import ObjectRef
 from mesh.model.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
 from mesh.model.problem import Problem
 from mesh.world.memo import query
-from mesh.world.proxy import Scope
+from mesh.world.proxy import Proxy, Scope
+from mesh.world.scopes import scope_of
 from mesh.world.world import World
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
@@ -29,7 +32,10 @@ ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = "envoy.config.listener.v3.Listener"
 TABLE = "envoy.config.route.v3.RouteConfiguration"
 VIRTUAL_HOST = "envoy.config.route.v3.VirtualHost"
-TYPE_URL = "type.googleapis.com/"
+SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
+CLUSTERS, ASSIGNMENTS, LISTENERS, TABLES, SECRETS = (
+    f"type.googleapis.com/{kind}" for kind in (CLUSTER, ASSIGNMENT, LISTENER, TABLE, SECRET)
+)
 
 
 class Unit(NamedTuple):
@@ -86,8 +92,37 @@ def virtual_host_unit(world: World, scope: Scope, table: str, name: str) -> Unit
 def table_unit(world: World, scope: Scope, table: str) -> Unit:
     """A route table, of the virtual hosts that could be built."""
     hosts = [virtual_host_unit(world, scope, table, name) for name in tables.virtual_hosts(world, scope, table)]
-    bodies = (one.resource.body for one in hosts if one.resource)
-    return Unit(encoded(table, route_configuration(tables.table_head(table), bodies)))
+    return _table(table, tables.table_head(table), hosts)
+
+
+def _table(name: str, head: Mapping[str, Any], hosts: Iterable[Unit]) -> Unit:
+    return Unit(encoded(name, route_configuration(head, (one.resource.body for one in hosts if one.resource))))
+
+
+@query
+def gateway_listener_unit(world: World, scope: Scope, ports: Ports, place: Place) -> Unit:
+    """A listener of a gateway."""
+    name = f"{place.address}_{place.port}"
+    return unit(LISTENER, name, lambda: gateway.gateway_listener(world, scope, ports, place), ())
+
+
+@query
+def gateway_host_unit(world: World, scope: Scope, ports: Ports, table: str, host: str) -> Unit:
+    """A virtual host of a gateway, to be put into its table."""
+    return unit(VIRTUAL_HOST, host, lambda: gateway.gateway_virtual_host(world, scope, ports, table, host), ())
+
+
+@query
+def gateway_table_unit(world: World, scope: Scope, ports: Ports, table: str) -> Unit:
+    """A route table of a gateway, of the virtual hosts that could be built."""
+    hosts = (gateway_host_unit(world, scope, ports, table, host) for host in gateway.gateway_hosts(world, scope, ports, table))
+    return _table(table, gateway.gateway_table_head(table), hosts)
+
+
+@query
+def secret_unit(world: World, scope: Scope, name: str) -> Unit:
+    """A certificate."""
+    return unit(SECRET, name, lambda: secret(world, scope, name), ())
 
 
 @query
@@ -158,47 +193,98 @@ def _part(units: Iterable[Unit]) -> Part:
     return Part({one.resource.name: one.resource for one in units if one.resource is not None})
 
 
-PARTS: Mapping[str, tuple[Callable[..., Part], ...]] = {
-    TYPE_URL + CLUSTER: (common_clusters, outbound_clusters, own_clusters),
-    TYPE_URL + ASSIGNMENT: (assignments,),
-    TYPE_URL + LISTENER: (common_listeners, outbound_listeners, own_listeners),
-    TYPE_URL + TABLE: (route_tables,),
-}
-_OF_ALL = frozenset({common_clusters, common_listeners})
-_OF_POD = frozenset({own_clusters, own_listeners})
+@query
+def gateway_listeners(world: World, scope: Scope, ports: Ports) -> Part:
+    """LDS of a gateway."""
+    return _part(gateway_listener_unit(world, scope, ports, place) for place in gateway.gateway_places(world, scope, ports))
 
 
-def parts(scope: Scope, instance: Instance | None) -> Iterable[tuple[Callable[..., Part], tuple[Hashable, ...]]]:
-    """The queries that a proxy's state is put together from, with their arguments; `instance` is a sidecar's pod."""
-    for of_type in PARTS.values():
-        yield from _asked(of_type, scope, instance)
+@query
+def gateway_tables(world: World, scope: Scope, ports: Ports) -> Part:
+    """RDS of a gateway."""
+    return _part(gateway_table_unit(world, scope, ports, name) for name in gateway.gateway_tables(world, scope, ports))
 
 
-def _asked(
-    of_type: Iterable[Callable[..., Part]], scope: Scope, instance: Instance | None
-) -> Iterable[tuple[Callable[..., Part], tuple[Hashable, ...]]]:
-    for part in of_type:
-        if part in _OF_ALL:
-            yield part, ()
-        elif part not in _OF_POD:
-            yield part, (scope,)
-        elif instance:
-            yield part, (scope, instance)
+@query
+def gateway_secrets(world: World, scope: Scope, ports: Ports) -> Part:
+    """SDS of a gateway: the certificates that its servers name."""
+    return _part(secret_unit(world, scope, name) for name in gateway.credentials(world, scope, ports))
 
 
-def state_of(world: World, scope: Scope, instance: Instance | None) -> State:
-    """What a proxy of this scope is to have."""
+class Seat(NamedTuple):
+    """All that a proxy's state depends on; proxies of one seat have the same state."""
+
+    scope: Scope
+    instance: Instance | None = None
+    """A sidecar's pod."""
+    ports: Ports = ()
+    """A gateway's ports."""
+
+
+def seat_of(world: World, proxy: Proxy) -> Seat:
+    """The seat of a proxy."""
+    scope, instance = scope_of(world, proxy), instance_of(proxy)
+    return Seat(scope, instance) if proxy.kind == "sidecar" else Seat(scope, None, gateway_ports(world, instance))
+
+
+Asked = tuple[Callable[..., Part], tuple[Hashable, ...]]
+"""A query of a part, and its arguments."""
+
+
+def parts(seat: Seat) -> Mapping[str, tuple[Asked, ...]]:
+    """The queries that a proxy's state is put together from, by type URL."""
+    scope = seat.scope
+    if seat.instance is None:
+        gate = (scope, seat.ports)
+        return {
+            CLUSTERS: ((common_clusters, ()), (outbound_clusters, (scope,))),
+            ASSIGNMENTS: ((assignments, (scope,)),),
+            LISTENERS: ((common_listeners, ()), (gateway_listeners, gate)),
+            TABLES: ((gateway_tables, gate),),
+            SECRETS: ((gateway_secrets, gate),),
+        }
+    own = (scope, seat.instance)
     return {
-        type_url: Snapshot(tuple(part(world, *args) for part, args in _asked(of_type, scope, instance)))
-        for type_url, of_type in PARTS.items()
+        CLUSTERS: ((common_clusters, ()), (outbound_clusters, (scope,)), (own_clusters, own)),
+        ASSIGNMENTS: ((assignments, (scope,)),),
+        LISTENERS: ((common_listeners, ()), (outbound_listeners, (scope,)), (own_listeners, own)),
+        TABLES: ((route_tables, (scope,)),),
+        SECRETS: (),
     }
 
 
-def steps(world: World, scope: Scope, instance: Instance | None) -> Iterable[Callable[[], object]]:
+def state_of(world: World, seat: Seat) -> State:
+    """What a proxy of this seat is to have."""
+    return {
+        type_url: Snapshot(tuple(part(world, *args) for part, args in asked)) for type_url, asked in parts(seat).items()
+    }
+
+
+def hold(world: World, seat: Seat) -> None:
+    """Keeps what is made for a seat until `release`."""
+    for asked in parts(seat).values():
+        for part, args in asked:
+            world.hold(part, *args)
+
+
+def release(world: World, seat: Seat) -> None:
+    """Undoes one `hold`."""
+    for asked in parts(seat).values():
+        for part, args in asked:
+            world.release(part, *args)
+
+
+def steps(world: World, seat: Seat) -> Iterable[Callable[[], object]]:
     """The same work in small steps: after all of them `state_of` finds everything made."""
+    scope, ports = seat.scope, seat.ports
     for name in clusters.cluster_names(world, scope):
         yield lambda name=name: cluster_unit(world, scope, name)  # type: ignore[misc]
         yield lambda name=name: assignment_unit(world, scope, name)  # type: ignore[misc]
+    if seat.instance is None:
+        for table in gateway.gateway_tables(world, scope, ports):
+            for host in gateway.gateway_hosts(world, scope, ports, table):
+                yield lambda table=table, host=host: gateway_host_unit(world, scope, ports, table, host)  # type: ignore[misc]
+        return
     for bind in outbound.listener_binds(world, scope):
         yield lambda bind=bind: listener_unit(world, scope, bind)  # type: ignore[misc]
     for table in tables.tables(world, scope):

@@ -13,14 +13,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from mesh.build.inbound import Instance, instance_of
 from mesh.encode import snapshot
 from mesh.encode.resource import State
+from mesh.encode.snapshot import Seat
 from mesh.world import gather
 from mesh.world.events import Event, Key, Listed
 from mesh.world.index import new_world
-from mesh.world.proxy import Proxy, Scope
-from mesh.world.scopes import scope_of
+from mesh.world.proxy import Proxy
 from mesh.world.world import World
 
 log = logging.getLogger(__name__)
@@ -35,8 +34,7 @@ class Session:
     def __init__(self, plane: Plane, proxy: Proxy, wake: Callable[[], None]) -> None:
         self.proxy, self.wake = proxy, wake
         self.state: State = {}
-        self.scope: Scope | None = None
-        self.instance: Instance | None = None
+        self.seat: Seat | None = None
         self._plane = plane
 
     def close(self) -> None:
@@ -87,9 +85,9 @@ class Plane:
     def leave(self, session: Session) -> None:
         """A stream ended."""
         self.sessions.discard(session)
-        if session.scope is not None:
-            self._release(session.scope, session.instance)
-            session.scope = None
+        if session.seat is not None:
+            snapshot.release(self.world, session.seat)
+            session.seat = None
 
     async def run(self) -> None:
         """Builds whenever something changed; ends when it is cancelled."""
@@ -114,31 +112,26 @@ class Plane:
         if self.missing:
             return
         until = time.monotonic() + SLICE_SECONDS
-        states: dict[tuple[Scope, Instance | None], State] = {}
+        states: dict[Seat, State] = {}
         for session in list(self.sessions):
-            proxy = session.proxy
-            scope = scope_of(self.world, proxy)
-            instance = instance_of(proxy) if proxy.kind == "sidecar" else None
-            at = (scope, instance)
-            if (session.scope, session.instance) != at or session.scope is None:
-                self._hold(*at)
-                if session.scope is not None:
-                    self._release(session.scope, session.instance)
-                session.scope, session.instance = at
-            if at in states:
+            seat = snapshot.seat_of(self.world, session.proxy)
+            if seat != session.seat:
+                snapshot.hold(self.world, seat)
+                if session.seat is not None:
+                    snapshot.release(self.world, session.seat)
+                session.seat = seat
+            if seat in states:
                 continue
-            for step in snapshot.steps(self.world, scope, instance):
+            for step in snapshot.steps(self.world, seat):
                 step()
                 if time.monotonic() > until:
                     await asyncio.sleep(0)
                     until = time.monotonic() + SLICE_SECONDS
-            states[at] = snapshot.state_of(self.world, scope, instance)
+            states[seat] = snapshot.state_of(self.world, seat)
         self._built = time.monotonic()
         self.builds += 1
         for session in list(self.sessions):
-            if session.scope is None:
-                continue
-            state = states.get((session.scope, session.instance))
+            state = states.get(session.seat) if session.seat else None
             if state is not None and state != session.state:
                 session.state = state
                 session.wake()
@@ -147,10 +140,3 @@ class Plane:
         if changed:
             log.debug("built", extra={"changed": len(changed), "builds": self.builds})
 
-    def _hold(self, scope: Scope, instance: Instance | None) -> None:
-        for asked, args in snapshot.parts(scope, instance):
-            self.world.hold(asked, *args)
-
-    def _release(self, scope: Scope, instance: Instance | None) -> None:
-        for asked, args in snapshot.parts(scope, instance):
-            self.world.release(asked, *args)

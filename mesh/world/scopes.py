@@ -8,14 +8,26 @@ from mesh.model.workload import NOWHERE, Locality, Pod
 from mesh.world.index import locality_of_node
 from mesh.world.memo import query
 from mesh.world.proxy import Proxy, Scope
-from mesh.world.sidecars import selector_keys
 from mesh.world.world import World
 
 
 @query
 def selected_labels(world: World) -> frozenset[str]:
     """The label keys by which anything in the world picks proxies."""
-    return frozenset(selector_keys(world))
+    keys: set[str] = set()
+    for sidecar in world.all("Sidecar").values():
+        if sidecar.workload_selector:
+            keys.update(sidecar.workload_selector.labels)
+    for rule in world.all("DestinationRule").values():
+        if rule.workload_selector:
+            keys.update(rule.workload_selector.match_labels)
+    for gateway in world.all("Gateway").values():
+        keys.update(gateway.selector)
+    for service in world.all("VirtualService").values():
+        for http in (*service.http, *service.tls, *service.tcp):
+            for match in http.match:
+                keys.update(match.source_labels)
+    return frozenset(keys)
 
 
 @query

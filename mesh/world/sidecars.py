@@ -133,9 +133,3 @@ def exported(export_to: Iterable[str], default: Iterable[str], owner: str, names
     allowed = tuple(export_to) or tuple(default) or ("*",)
     return "~" not in allowed and ("*" in allowed or namespace in allowed or ("." in allowed and namespace == owner))
 
-
-def selector_keys(world: World) -> Iterable[str]:
-    """The label keys by which Sidecars pick pods."""
-    for one in world.all("Sidecar").values():
-        if one.workload_selector:
-            yield from one.workload_selector.labels

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.build import tables
-from mesh.build.inbound import instance_of
 from mesh.encode import snapshot
 from mesh.encode.messages import decode
 from mesh.encode.resource import State
@@ -20,11 +19,16 @@ from mesh.world.world import World
 from tests.unit.mesh.objects import endpoints, event, pod, service, sidecar, world_of
 
 ME = sidecar(app="a")
-CLUSTERS, ASSIGNMENTS, LISTENERS, TABLES = snapshot.PARTS
+CLUSTERS, ASSIGNMENTS, LISTENERS, TABLES = (
+    snapshot.CLUSTERS,
+    snapshot.ASSIGNMENTS,
+    snapshot.LISTENERS,
+    snapshot.TABLES,
+)
 
 
 def state(world: World, proxy: Proxy = ME) -> State:
-    return snapshot.state_of(world, scope_of(world, proxy), instance_of(proxy))
+    return snapshot.state_of(world, snapshot.seat_of(world, proxy))
 
 
 def bodies(world: World, proxy: Proxy = ME) -> dict[str, dict[str, bytes]]:
@@ -37,7 +41,7 @@ def bodies(world: World, proxy: Proxy = ME) -> dict[str, dict[str, bytes]]:
 def body(world: World, type_url: str, name: str) -> dict[str, Any]:
     found = state(world)[type_url].get(name)
     assert found is not None, list(state(world)[type_url].names())
-    return decode(type_url.removeprefix(snapshot.TYPE_URL), found.body)
+    return decode(type_url.removeprefix("type.googleapis.com/"), found.body)
 
 
 THINGS = [
@@ -111,9 +115,8 @@ def test_what_cannot_be_built_is_left_out_alone(monkeypatch: pytest.MonkeyPatch)
 
 def test_nothing_stays_of_what_was_there() -> None:
     world = world_of(service("a", "10.96.0.1", ("http", 80)))
-    scope, instance = scope_of(world, ME), instance_of(ME)
-    for part, args in snapshot.parts(scope, instance):
-        world.hold(part, *args)
+    seat = snapshot.seat_of(world, ME)
+    snapshot.hold(world, seat)
     sizes = set()
     for round_ in range(20):
         world.apply(
@@ -130,7 +133,6 @@ def test_nothing_stays_of_what_was_there() -> None:
         world.collect()
         sizes.add(len(world))
     assert len(sizes) == 1
-    for part, args in snapshot.parts(scope, instance):
-        world.release(part, *args)
+    snapshot.release(world, seat)
     world.collect()
     assert len(world) == 0

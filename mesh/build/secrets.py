@@ -1,0 +1,46 @@
+"""Certificates for gateways, from Secrets of the gateway's own namespace (SDS)."""
+
+from __future__ import annotations
+
+from common.envoy.parts import Message
+from mesh.model.secret import Secret
+from mesh.world.memo import query
+from mesh.world.proxy import Scope
+from mesh.world.world import World
+
+PREFIX = "kubernetes://"
+# A Secret's authorities have a name of their own, and may stand in a Secret of their own, NAME-cacert.
+AUTHORITY = "-cacert"
+
+
+def secret_name(credential: str) -> str:
+    """A Secret as Envoy asks for it: Istio's name."""
+    return f"{PREFIX}{credential}"
+
+
+@query
+def secret(world: World, scope: Scope, name: str) -> Message | None:
+    """A secret by the name that `secret_name` gave it (tls.v3.Secret); None where there is no such Secret.
+
+    A credential may name another namespace, NAMESPACE/NAME; only the proxy's own counts, for a Secret is its owner's.
+    """
+    credential = name.removeprefix(PREFIX)
+    namespace, slash, short = credential.rpartition("/")
+    if slash and namespace != scope.namespace:
+        return None
+    found: Secret | None = world.get("Secret", scope.namespace, short)
+    if short.endswith(AUTHORITY):
+        holder = found or world.get("Secret", scope.namespace, short.removesuffix(AUTHORITY))
+        authorities = (holder.authorities or holder.certificate if found else holder.authorities) if holder else b""
+        if not authorities:
+            return None
+        return {"name": name, "validation_context": {"trusted_ca": {"inline_bytes": authorities}}}
+    if found is None or not found.certificate or not found.key:
+        return None
+    return {
+        "name": name,
+        "tls_certificate": {
+            "certificate_chain": {"inline_bytes": found.certificate},
+            "private_key": {"inline_bytes": found.key},
+        },
+    }

@@ -1,0 +1,141 @@
+"""Which servers a gateway's proxies run: those of all Gateways that select them, by the port that they listen at.
+
+Gateway ──selector──▶ Server, a port with its hosts ──targetPort of the gateway's Service──▶ where it listens
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from mesh.build.inbound import Instance
+from mesh.model.meta import ObjectRef
+from mesh.model.protocol import Protocol
+from mesh.model.tls import ServerTLSSettings
+from mesh.routing.attach import visible
+from mesh.world.index import targets_of
+from mesh.world.memo import query
+from mesh.world.proxy import Scope
+from mesh.world.sidecars import covers
+from mesh.world.world import World
+
+Ports = tuple[tuple[int, int], ...]
+"""A gateway's Service ports, each with the port of the pod that it leads to; replicas have the same, and so share."""
+
+
+class Server(NamedTuple):
+    """A port of a Gateway with its hosts, each with the namespace (`*` for any) whose routes it takes."""
+
+    gateway: str
+    """NAMESPACE/NAME, as VirtualServices name it."""
+    ref: ObjectRef
+    number: int
+    """The port that the Gateway tells, and that rules match."""
+    protocol: Protocol
+    hosts: tuple[tuple[str, str], ...]
+    name: str = ""
+    tls: ServerTLSSettings | None = None
+
+    @property
+    def ends_tls(self) -> bool:
+        """Whether TLS ends here."""
+        return self.protocol.is_tls and self.tls is not None and self.tls.terminates
+
+    @property
+    def is_http(self) -> bool:
+        """Whether requests are routed here, and not bytes."""
+        return self.protocol.is_http or (self.protocol is Protocol.HTTPS and self.ends_tls)
+
+    @property
+    def redirects(self) -> bool:
+        """Whether plain HTTP is sent to HTTPS."""
+        return self.tls is not None and self.tls.https_redirect
+
+    def takes(self, namespace: str, host: str) -> str:
+        """The host for which a route of that namespace and host holds here: what both allow; empty for none."""
+        for where, mine in self.hosts:
+            if where in ("*", namespace) and covers(mine, host):
+                return host if len(host) >= len(mine) or mine == "*" else mine
+        return ""
+
+
+class Place(NamedTuple):
+    """Where a gateway listens."""
+
+    address: str
+    port: int
+
+
+@query
+def gateway_ports(world: World, instance: Instance) -> Ports:
+    """The ports of the Services that lead to a gateway's pod."""
+    targets = targets_of(world, instance.namespace, instance.pod, instance.labels, instance.addresses)
+    return tuple(sorted({(target.port.number, target.number) for target in targets}))
+
+
+@query
+def servers(world: World, scope: Scope, ports: Ports) -> Mapping[Place, tuple[Server, ...]]:
+    """All servers of the proxies, by where they listen; the older Gateway's first.
+
+    What one place cannot do is left to the first: plain HTTP beside TLS, two TCP servers.
+    """
+    leads_to: dict[int, int] = {}
+    for service_port, number in ports:
+        leads_to.setdefault(service_port, number)
+    found: dict[Place, list[Server]] = {}
+    for one in sorted(world.all("Gateway").values(), key=lambda each: each.meta.age):
+        if not scope.matches(one.selector):
+            continue
+        for server in one.servers:
+            if server.port is None:
+                continue
+            made = Server(
+                f"{one.meta.namespace}/{one.meta.name}",
+                one.meta.ref,
+                server.port.number,
+                server.port.speaks,
+                tuple(_host(text, one.meta.namespace) for text in server.hosts),
+                server.port.name,
+                server.tls,
+            )
+            address = server.bind or "0.0.0.0"
+            place = Place(address, leads_to.get(server.port.number, server.port.number))
+            beside = found.setdefault(place, [])
+            if not beside or _kind(beside[0]) == _kind(made) != "tcp":
+                beside.append(made)
+    return {place: tuple(all_) for place, all_ in sorted(found.items())}
+
+
+def _host(text: str, namespace: str) -> tuple[str, str]:
+    where, slash, host = text.rpartition("/")
+    return (namespace if where == "." else where) if slash else "*", host
+
+
+def _kind(server: Server) -> str:
+    if server.protocol.is_http:
+        return "http"
+    return "tls" if server.protocol.is_tls else "tcp"
+
+
+@query
+def servers_at(world: World, scope: Scope, ports: Ports, place: Place) -> tuple[Server, ...]:
+    """The servers at one place."""
+    return servers(world, scope, ports).get(place, ())
+
+
+class Ruled(NamedTuple):
+    """A host of a server, and a VirtualService that rules it there."""
+
+    host: str
+    server: Server
+    ref: ObjectRef
+
+
+@query
+def ruled(world: World, scope: Scope, server: Server) -> tuple[Ruled, ...]:
+    """The hosts that VirtualServices rule at a server; the older object first."""
+    found = []
+    for entry in sorted(visible(world, scope.namespace, server.gateway, None)):
+        hosts = (server.takes(entry.ref.namespace, host) for host in entry.hosts)
+        found += [Ruled(host, server, entry.ref) for host in hosts if host]
+    return tuple(dict.fromkeys(found))
