@@ -115,7 +115,10 @@ def gateway_host_unit(world: World, scope: Scope, ports: Ports, table: str, host
 @query
 def gateway_table_unit(world: World, scope: Scope, ports: Ports, table: str) -> Unit:
     """A route table of a gateway, of the virtual hosts that could be built."""
-    hosts = (gateway_host_unit(world, scope, ports, table, host) for host in gateway.gateway_hosts(world, scope, ports, table))
+    hosts = (
+        gateway_host_unit(world, scope, ports, table, host)
+        for host in gateway.gateway_hosts(world, scope, ports, table)
+    )
     return _table(table, gateway.gateway_table_head(table), hosts)
 
 
@@ -196,7 +199,9 @@ def _part(units: Iterable[Unit]) -> Part:
 @query
 def gateway_listeners(world: World, scope: Scope, ports: Ports) -> Part:
     """LDS of a gateway."""
-    return _part(gateway_listener_unit(world, scope, ports, place) for place in gateway.gateway_places(world, scope, ports))
+    return _part(
+        gateway_listener_unit(world, scope, ports, place) for place in gateway.gateway_places(world, scope, ports)
+    )
 
 
 @query

@@ -139,4 +139,3 @@ class Plane:
         self.ready.set()
         if changed:
             log.debug("built", extra={"changed": len(changed), "builds": self.builds})
-

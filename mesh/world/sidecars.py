@@ -132,4 +132,3 @@ def exported(export_to: Iterable[str], default: Iterable[str], owner: str, names
     """Whether what `owner`'s namespace has is seen from `namespace`: `*` all, `.` the own, `~` nobody, or by name."""
     allowed = tuple(export_to) or tuple(default) or ("*",)
     return "~" not in allowed and ("*" in allowed or namespace in allowed or ("." in allowed and namespace == owner))
-
