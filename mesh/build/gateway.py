@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from common.envoy.parts import Message, address, typed
 from mesh.build.filters import ADS, TLS_INSPECTOR, access_logs, by_rds, http_manager, tcp_proxy
-from mesh.build.routes import MAX_BODY, render, weighted_tcp
+from mesh.build.routes import render, weighted_tcp
 from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
 from mesh.model.tls import ServerTLSSettings
@@ -258,13 +258,3 @@ def gateway_virtual_host(world: World, scope: Scope, ports: Ports, table: str, h
     if any(one.server.redirects for one in rulers):
         made["require_tls"] = "ALL"
     return made
-
-
-def gateway_table_head(name: str) -> Message:
-    """A table without its virtual hosts (route.v3.RouteConfiguration)."""
-    return {
-        "name": name,
-        "validate_clusters": False,
-        "ignore_port_in_host_matching": True,
-        "max_direct_response_body_size_bytes": MAX_BODY,
-    }

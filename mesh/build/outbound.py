@@ -10,7 +10,7 @@ but their address, so they get a listener at each. Where nobody said what is spo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from typing import Literal, NamedTuple
 
@@ -25,8 +25,11 @@ from mesh.build.filters import (
     http_manager,
     tcp_proxy,
 )
+from mesh.build.routes import weighted_tcp
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution
+from mesh.routing.attach import tcp_routes, tls_routes
+from mesh.routing.route import ConnectionRoute
 from mesh.world.index import (
     ServiceKey,
     access_log,
@@ -119,22 +122,18 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
     bindings = bindings_at(world, scope, bind)
     if not bindings:
         return None
-    chains: list[Message] = []
-    default: Message | None = None
     http = next((one for one in bindings if one.kind == "http"), None)
     bytes_ = [one for one in bindings if one.kind != "http"]
-    inspect_http = http is not None
     if bind.address != ANY:
         # two hosts at one address and port: the older one counts
         bytes_ = bytes_[:1]
+    inspect_http = http is not None or any(one.kind == "auto" for one in bytes_)
+    by_match: dict[str, Message] = {}
     for one in bytes_:
-        chain = _tcp_chain(world, scope, one)
-        if one.kind == "auto":
-            inspect_http = True
-        if one.networks:
-            chains.append(chain | {"filter_chain_match": {"prefix_ranges": [_range(net) for net in one.networks]}})
-        elif default is None:
-            default = chain
+        for match, chain in _byte_chains(world, scope, bind, one):
+            by_match.setdefault(repr(match), chain | ({"filter_chain_match": match} if match else {}))
+    default = by_match.pop("{}", None)
+    chains = list(by_match.values())
     table = str(bind.port) if bind.address == ANY else ""
     if table and inspect_http:
         chains.append(_http_chain(world, scope, bind, table, bindings))
@@ -151,9 +150,10 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
     }
     if bind.address == ANY:
         made["additional_addresses"] = [{"address": address("::", bind.port)}]
-    if inspect_http:
+    inspect_tls = any("server_names" in chain.get("filter_chain_match", {}) for chain in chains)
+    if inspect_http or inspect_tls:
         made |= {
-            "listener_filters": [TLS_INSPECTOR, HTTP_INSPECTOR],
+            "listener_filters": [TLS_INSPECTOR, *([HTTP_INSPECTOR] if inspect_http else [])],
             "listener_filters_timeout": DECLARED_TIMEOUT if http else UNDECLARED_TIMEOUT,
             "continue_on_listener_filters_timeout": True,
         }
@@ -179,8 +179,45 @@ def _http_chain(world: World, scope: Scope, bind: Bind, table: str, bindings: tu
     }
 
 
-def _tcp_chain(world: World, scope: Scope, binding: Binding) -> Message:
-    name = str(ClusterName("outbound", binding.port, "", binding.key.host))
+def _byte_chains(world: World, scope: Scope, bind: Bind, binding: Binding) -> Iterable[tuple[Message, Message]]:
+    """What becomes of bytes for one host's port: matches, each with its chain; an empty match is for all the rest."""
+    host, number = binding.key.host, binding.port
+    service = service_at(world, binding.key)
+    port = service.port(number) if service else None
+    networks: Message = {"prefix_ranges": [_range(net) for net in binding.networks]} if binding.networks else {}
+    if port is not None and port.protocol.is_tls:
+        rules = tls_routes(world, scope, host, number)
+        for rule in rules:
+            yield _match(rule, networks), _routed(world, rule)
+        if rules:
+            return  # what no rule names goes on unrouted
+        if bind.address == ANY and not networks:
+            yield {"server_names": [host]}, _tcp_chain(world, host, number)
+            return
+    else:
+        for rule in tcp_routes(world, scope, host, number):
+            yield _match(rule, networks), _routed(world, rule)
+            if not rule.subnets:
+                return
+    yield networks, _tcp_chain(world, host, number)
+
+
+def _match(rule: ConnectionRoute, networks: Message) -> Message:
+    made: Message = {"prefix_ranges": [_range(net) for net in rule.subnets]} if rule.subnets else dict(networks)
+    if rule.sni_hosts and "*" not in rule.sni_hosts:
+        made["server_names"] = list(rule.sni_hosts)
+    return made
+
+
+def _routed(world: World, rule: ConnectionRoute) -> Message:
+    clusters = weighted_tcp(rule.backends)
+    name = str(rule.origins[0]) if rule.origins else "tcp"
+    logs = access_logs(access_log(world), "outbound", http=False)
+    return {"name": name, "filters": [tcp_proxy(clusters.get("cluster") or name, clusters, logs)]}
+
+
+def _tcp_chain(world: World, host: str, port: int) -> Message:
+    name = str(ClusterName("outbound", port, "", host))
     return {
         "name": name,
         "filters": [tcp_proxy(name, {"cluster": name}, access_logs(access_log(world), "outbound", http=False))],
@@ -197,5 +234,5 @@ def unknown_chain(world: World, scope: Scope) -> Message:
 
 
 def _range(network: str) -> Message:
-    where = ip_network(network)
+    where = ip_network(network, strict=False)
     return {"address_prefix": str(where.network_address), "prefix_len": where.prefixlen}

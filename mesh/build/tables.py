@@ -10,26 +10,16 @@ from collections.abc import Mapping
 
 from common.envoy.parts import Message
 from mesh.build.outbound import ANY, listener_binds
-from mesh.model.names import ALLOW_ANY, BLOCK_ALL, PASSTHROUGH, ClusterName, host_forms
+from mesh.build.routes import MAX_BODY, default_route, render
+from mesh.model.meta import ObjectRef
+from mesh.model.names import ALLOW_ANY, BLOCK_ALL, PASSTHROUGH, host_forms
+from mesh.routing.attach import hosts_beside, http_routes, virtual_service_for
+from mesh.routing.backends import MESH
+from mesh.routing.route import Target
 from mesh.world.index import ServiceKey, registry_only, service_at
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.world import World
-
-# What may be tried again without harm, where nobody said: what never reached an app, or what it gave back unread.
-DEFAULT_RETRIES: Message = {
-    "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
-    "num_retries": 2,
-    "retry_host_predicate": [
-        {
-            "name": "envoy.retry_host_predicates.previous_hosts",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-            },
-        }
-    ],
-    "host_selection_retry_max_attempts": 5,
-}
 
 
 @query
@@ -56,18 +46,26 @@ def table_hosts(world: World, scope: Scope, table: str) -> tuple[tuple[ServiceKe
 
 
 @query
+def hosts_beside_of(world: World, scope: Scope, table: str) -> Mapping[str, ObjectRef]:
+    """Hosts in a table that no Service has, with the object that rules them."""
+    if not table.isdecimal():
+        return {}
+    known = frozenset(key.host for key, _ in table_hosts(world, scope, table))
+    return dict(hosts_beside(world, scope, int(table), known))
+
+
+@query
 def table_domains(world: World, scope: Scope, table: str) -> Mapping[str, tuple[str, ...]]:
     """The domains of each virtual host by its name; who comes first has a domain, for Envoy wants each once."""
+    wanted = [(f"{key.host}:{port}", _domains(world, scope, key)) for key, port in table_hosts(world, scope, table)]
+    wanted += [(f"{host}:{table}", [host]) for host in hosts_beside_of(world, scope, table)]
     taken: set[str] = set()
     found: dict[str, tuple[str, ...]] = {}
-    for key, port in table_hosts(world, scope, table):
-        mine = []
-        for domain in _domains(world, scope, key):
-            if domain.lower() not in taken:
-                taken.add(domain.lower())
-                mine.append(domain)
-        if mine:
-            found[f"{key.host}:{port}"] = tuple(mine)
+    for name, domains in wanted:
+        mine = [domain for domain in domains if domain.lower() not in taken]
+        if mine and name not in found:
+            taken.update(domain.lower() for domain in mine)
+            found[name] = tuple(mine)
     return found
 
 
@@ -100,27 +98,29 @@ def virtual_host(world: World, scope: Scope, table: str, name: str) -> Message |
     host, _, port = name.rpartition(":")
     if not domains:
         return None
+    routes = _routes(world, scope, table, host, int(port))
+    if not routes:
+        return None
     return {
         "name": name,
         "domains": list(domains),
-        "routes": [default_route(host, int(port))],
+        "routes": routes,
         "include_request_attempt_count": True,
     }
 
 
-def default_route(host: str, port: int) -> Message:
-    """To the host, where no rule says anything else."""
-    return {
-        "name": "default",
-        "match": {"prefix": "/"},
-        "decorator": {"operation": f"{host}:{port}/*"},
-        "route": {
-            "cluster": str(ClusterName("outbound", port, "", host)),
-            "timeout": "0s",
-            "max_grpc_timeout": "0s",
-            "retry_policy": DEFAULT_RETRIES,
-        },
-    }
+def _routes(world: World, scope: Scope, table: str, host: str, port: int) -> list[Message]:
+    beside = beside_ref(world, scope, table, host)
+    ref = beside or virtual_service_for(world, scope, host)
+    routes = [render(route, port) for route in (http_routes(world, scope, ref, MESH, port) if ref else ())]
+    # a host that no Service has leads nowhere but where a rule says
+    return routes if routes or beside else [default_route(Target(host, port))]
+
+
+@query
+def beside_ref(world: World, scope: Scope, table: str, host: str) -> ObjectRef | None:
+    """Who rules a host of a table that no Service has."""
+    return hosts_beside_of(world, scope, table).get(host)
 
 
 def _others(closed: bool) -> Message:
@@ -138,4 +138,9 @@ def _others(closed: bool) -> Message:
 
 def table_head(name: str) -> Message:
     """A table without its virtual hosts (route.v3.RouteConfiguration)."""
-    return {"name": name, "validate_clusters": False, "ignore_port_in_host_matching": True}
+    return {
+        "name": name,
+        "validate_clusters": False,
+        "ignore_port_in_host_matching": True,
+        "max_direct_response_body_size_bytes": MAX_BODY,
+    }

@@ -119,7 +119,7 @@ def gateway_table_unit(world: World, scope: Scope, ports: Ports, table: str) -> 
         gateway_host_unit(world, scope, ports, table, host)
         for host in gateway.gateway_hosts(world, scope, ports, table)
     )
-    return _table(table, gateway.gateway_table_head(table), hosts)
+    return _table(table, tables.table_head(table), hosts)
 
 
 @query

@@ -102,9 +102,7 @@ def test_an_endpoint_that_comes_costs_its_own_assignment() -> None:
 def test_what_cannot_be_built_is_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(service("a", "10.96.0.1", ("http", 80)), service("b", "10.96.0.2", ("http", 80)))
     right = tables.default_route
-    monkeypatch.setattr(
-        tables, "default_route", lambda host, port: right(host, port) | ({"match": {}} if host[0] == "a" else {})
-    )
+    monkeypatch.setattr(tables, "default_route", lambda to: right(to) | ({"match": {}} if to.host[0] == "a" else {}))
     table = body(world, TABLES, "80")
     assert [host["name"] for host in table["virtual_hosts"]] == ["b.default.svc.cluster.local:80", "allow_any"]
     scope = scope_of(world, ME)
