@@ -94,5 +94,17 @@ class Snapshot:
         for part in self.parts:
             yield from part
 
+    def changes_since(self, older: Snapshot) -> Iterator[str]:
+        """Names, some perhaps twice, among which is every one that is other here than in `older`."""
+        if len(self.parts) != len(older.parts):
+            yield from older.names()
+            yield from self.names()
+            return
+        for part, before in zip(self.parts, older.parts, strict=True):
+            if part is not before:
+                changes = part.changes_since(before)
+                yield from (resource.name for resource in changes.changed)
+                yield from changes.removed
+
 
 State = Mapping[str, Snapshot]

@@ -1,4 +1,13 @@
 """The xDS protocol without I/O: requests and states in, responses out.
 
+    messages      Request, Response and Outcome as values
+    wire          … as bytes, delta and state of the world
+    types         CDS, EDS, LDS, RDS, SDS, and how they differ
+    subscription  what a stream asks for of one type
+    ledger        one type on one stream: wanted, sent, accepted, refused
+    verdicts      what a class of proxies accepted and refused
+    order         which step waits for which, as a table
+    machine       all types of one stream
+
 Imports mesh.encode's resources and nothing that waits, reads or knows the time.
 """

@@ -1,0 +1,229 @@
+"""One type on one stream: what is wanted, what was sent, what the proxy accepted, what it refused.
+
+Most of it is not written down. What the proxy has is what the state says, but for the names in `odd`; so a stream that
+is at rest costs its names alone, and a change costs what it changes. `dirty` holds the names to look at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mesh.encode.resource import Encoded, Snapshot
+from mesh.xds.messages import Outcome
+from mesh.xds.subscription import Subscription
+from mesh.xds.types import GONE, XdsType, empty
+from mesh.xds.verdicts import Verdicts
+
+
+@dataclass(slots=True)
+class Flight:
+    """The one response without an answer: its resources by name, GONE for removals."""
+
+    nonce: str
+    resources: dict[str, Encoded]
+    since: float
+
+
+@dataclass(slots=True)
+class Pending:
+    """What is to be sent: resources by name, and removals of what the proxy has."""
+
+    puts: dict[str, Encoded] = field(default_factory=dict)
+    removes: dict[str, Encoded] = field(default_factory=dict)
+
+
+class Ledger:
+    """See above. Nothing here knows other types, nor the order among them."""
+
+    def __init__(self, kind: XdsType, verdicts: Verdicts) -> None:
+        self.kind = kind
+        self.asked = Subscription()
+        self.base = Snapshot()
+        self.flight: Flight | None = None
+        self.nonce = ""  # the last that was sent
+        self.unanswered = False  # a request waits for its first response, even if there is nothing to be told
+        self.accepted_at: float | None = None
+        self.refused: dict[str, tuple[str, str]] = {}  # name ──▶ version, Envoy's words
+        # what the proxy has, where that is not what `base` says: None if it waits to be told anything
+        self._odd: dict[str, Encoded | None] = {}
+        self._dirty: set[str] = set()
+        # groups to send one by one, after a refusal that did not say which resource is to blame
+        self._groups: list[list[str]] = []
+        self._instead: dict[str, str] = {}  # name ──▶ the version that others refused, and that was not tried here
+        self._verdicts, self._verdicts_seen = verdicts, verdicts.revision
+        self._pending: Pending | None = None  # kept until something happens
+
+    # what there is
+
+    def has(self, name: str) -> Encoded | None:
+        """What the proxy accepted last of a name it asks for: GONE if it knows that there is none, None if nothing."""
+        return self._odd[name] if name in self._odd else self._at_rest(name, self.base)
+
+    def newest(self, name: str) -> Encoded | None:
+        """What the proxy will have, if it accepts what is on its way."""
+        if self.flight is not None and (sent := self.flight.resources.get(name)) is not None:
+            return sent
+        return self.has(name) if self.asked.wants(name) else None
+
+    def _at_rest(self, name: str, state: Snapshot) -> Encoded:
+        return state.get(name) or (empty(name) if self.kind.named else GONE)
+
+    def _target(self, name: str) -> Encoded:
+        has, found = self.has(name), self.base.get(name)
+        if found is None:
+            if self.kind.lasts and has is not None and has is not GONE:
+                return has
+            return self._at_rest(name, self.base)
+        if has is not None and has.version == found.version:
+            return found
+        if self._was_refused(name, found):
+            return has if has is not None else self._stand_in(name)
+        if not self._verdicts.is_bad(self.kind.url, found):
+            return found
+        if has is None or has is GONE:
+            self._instead[name] = found.version
+            return self._stand_in(name)
+        # a proxy that has had an older version tries the new one for itself
+        return has if self._instead.get(name) == found.version else found
+
+    def _stand_in(self, name: str) -> Encoded:
+        good = self._verdicts.good(self.kind.url, name)
+        return self._at_rest(name, Snapshot()) if good is None or self._was_refused(name, good) else good
+
+    def pending(self) -> Pending:
+        """What the proxy does not have and is to have."""
+        if self._verdicts_seen != self._verdicts.revision:
+            self._verdicts_seen, self._pending = self._verdicts.revision, None
+            self._dirty.update(self._odd)
+        if self._pending is None:
+            self._pending = self._look()
+        return self._pending
+
+    def _look(self) -> Pending:
+        found = Pending()
+        for name in sorted(self._dirty):
+            has, target = self.has(name), self._target(name)
+            if has is not None and (has.version == target.version or self._was_refused(name, target)):
+                self._dirty.discard(name)
+                self._settle(name, has)
+            elif has is not None and has is not GONE and self.base.get(name) is None:
+                found.removes[name] = target
+            else:
+                found.puts[name] = target
+        while self._groups and not any(name in found.puts or name in found.removes for name in self._groups[0]):
+            self._groups.pop(0)
+        if self._groups:
+            group = self._groups[0]
+            found.puts = {name: found.puts[name] for name in group if name in found.puts}
+            found.removes = {name: found.removes[name] for name in group if name in found.removes}
+        return found
+
+    def _was_refused(self, name: str, target: Encoded) -> bool:
+        mine = self.refused.get(name)
+        return mine is not None and mine[0] == target.version
+
+    def _settle(self, name: str, has: Encoded) -> None:
+        if self._at_rest(name, self.base).version == has.version:
+            self._odd.pop(name, None)
+        else:
+            self._odd[name] = has
+
+    def everything(self) -> Iterable[str]:
+        """All names that the proxy asks for and that there are, or that it has."""
+        return sorted({*self.base.names(), *self._odd} if self.asked.everything else self.asked.names)
+
+    # what happens
+
+    def on_state(self, state: Snapshot) -> None:
+        """The world changed."""
+        if state is self.base:
+            return
+        before, self.base, self._pending = self.base, state, None
+        for name in state.changes_since(before):
+            if not self.asked.wants(name):
+                continue
+            if name not in self._odd:
+                self._odd[name] = self._at_rest(name, before)
+            self._dirty.add(name)
+
+    def ask(self, names: Iterable[str], versions: Mapping[str, str]) -> None:
+        """The proxy asks for these, and is answered even if it had them; unless it says which version it has."""
+        self._pending = None
+        for name in names:
+            version = versions.get(name)
+            self._odd[name] = None if version is None else Encoded(name, version, b"")
+            self._dirty.add(name)
+            self._call_back(name)
+
+    def ask_everything(self, versions: Mapping[str, str]) -> None:
+        """The proxy asks for all there is."""
+        self.unanswered = not versions
+        self.ask({*self.base.names(), *versions}, versions)
+
+    def again(self, name: str) -> None:
+        """The proxy needs it once more, changed or not."""
+        if self.asked.wants(name):
+            self.ask((name,), {})
+
+    def forget(self, names: Iterable[str]) -> None:
+        """The proxy no longer asks for these."""
+        self._pending = None
+        for name in names:
+            if not self.asked.wants(name):
+                self._odd.pop(name, None)
+                self._dirty.discard(name)
+                self.refused.pop(name, None)
+                self._instead.pop(name, None)
+                self._call_back(name)
+
+    def forget_everything(self) -> None:
+        """The proxy no longer asks for all there is, only for what it names."""
+        self.forget({*self.base.names(), *self._odd})
+
+    def _call_back(self, name: str) -> None:
+        # what is on its way does not count any more
+        if self.flight is not None:
+            self.flight.resources.pop(name, None)
+
+    def send(self, nonce: str, resources: dict[str, Encoded], now: float) -> None:
+        """These are on their way."""
+        self.flight, self.nonce, self.unanswered, self._pending = Flight(nonce, resources, now), nonce, False, None
+        self._dirty.difference_update(resources)
+
+    def accept(self, now: float) -> Outcome:
+        """The proxy took what was on its way."""
+        assert self.flight is not None
+        resources, self.flight, self.accepted_at, self._pending = self.flight.resources, None, now, None
+        for name, resource in resources.items():
+            self.refused.pop(name, None)
+            self._settle(name, resource)
+            self._dirty.add(name)
+            if resource is GONE:
+                self._verdicts.removed(self.kind.url, name)
+            else:
+                self._verdicts.accepted(self.kind.url, resource)
+        return Outcome(self.kind.url, accepted=tuple(one for one in resources.values() if one is not GONE))
+
+    def refuse(self, words: str) -> Outcome:
+        """The proxy refused what was on its way. Who is to blame is not sent again; the rest is."""
+        assert self.flight is not None
+        resources, self.flight, self._pending = self.flight.resources, None, None
+        self._dirty.update(resources)
+        blamed = list(resources) if len(resources) == 1 else [name for name in resources if _names(words, name)]
+        if not blamed:
+            half = (len(resources) + 1) // 2
+            names = list(resources)
+            self._groups[:1] = [group for group in (names[:half], names[half:]) if group]
+            return Outcome(self.kind.url, words=words)
+        for name in blamed:
+            self.refused[name] = resources[name].version, words
+            if resources[name] is not GONE:
+                self._verdicts.refused(self.kind.url, resources[name], words)
+        return Outcome(self.kind.url, refused=tuple(resources[name] for name in blamed), words=words)
+
+
+def _names(words: str, name: str) -> bool:
+    """Do Envoy's words name this resource, and not only one whose name holds this one's."""
+    return re.search(rf"(?<![\w|.-]){re.escape(name)}(?![\w|-]|\.\w)", words) is not None

@@ -1,0 +1,65 @@
+"""What goes over a stream, as values: the two variants of the protocol say the same in different words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mesh.encode.resource import Encoded
+
+
+class ProtocolError(Exception):
+    """The other side does what no proxy does; its stream is to be ended. The words say what and what is allowed."""
+
+
+class TooMuchError(ProtocolError):
+    """The other side wants more than a stream may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A (Delta)DiscoveryRequest.
+
+    `subscribe`, `unsubscribe` and `versions` (what the proxy still has from an earlier stream, by name) are delta's;
+    `names` is all that is asked for, as the state of the world has it, else None. `nonce` is that of the response it
+    answers; `error` is what Envoy says against that response, None where it accepts it.
+    """
+
+    type_url: str
+    nonce: str = ""
+    error: str | None = None
+    names: tuple[str, ...] | None = None
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sent(NamedTuple):
+    """A resource in a response, with the version that the proxy is told."""
+
+    resource: Encoded
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A (Delta)DiscoveryResponse. `removed` is delta's."""
+
+    type_url: str
+    nonce: str
+    resources: tuple[Sent, ...]
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the proxy made of a response: `refused` are those to blame for `words`, Envoy's own.
+
+    Both are empty where Envoy refused several and did not say which; they are then sent in smaller groups.
+    """
+
+    type_url: str
+    accepted: tuple[Encoded, ...] = ()
+    refused: tuple[Encoded, ...] = ()
+    words: str = ""

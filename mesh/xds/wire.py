@@ -1,0 +1,87 @@
+"""Requests and responses as bytes, in both variants of the protocol.
+
+A resource is written once and copied into each response; only the nonce is a stream's own.
+Source: envoy/service/discovery/v3/discovery.proto.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from mesh.encode.descriptors import message_class
+from mesh.encode.messages import length
+from mesh.xds.messages import ProtocolError, Request, Response
+
+DELTA = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+WHOLE = "envoy.service.discovery.v3.DiscoveryRequest"
+
+
+def read(body: bytes, *, delta: bool) -> tuple[Request, Any | None]:
+    """A serialised request, and its node (core.v3.Node) if it has one. Raises ProtocolError."""
+    try:
+        raw = message_class(DELTA if delta else WHOLE).FromString(body)
+    except DecodeError as reason:
+        raise ProtocolError(f"{len(body)} bytes that are no discovery request: {reason}") from None
+    if not raw.type_url:
+        raise ProtocolError("a discovery request without type_url")
+    error = raw.error_detail.message or f"code {raw.error_detail.code}" if raw.HasField("error_detail") else None
+    if delta:
+        request = Request(
+            raw.type_url,
+            raw.response_nonce,
+            error,
+            subscribe=tuple(raw.resource_names_subscribe),
+            unsubscribe=tuple(raw.resource_names_unsubscribe),
+            versions=dict(raw.initial_resource_versions),
+        )
+    else:
+        request = Request(raw.type_url, raw.response_nonce, error, names=tuple(raw.resource_names))
+    return request, raw.node if raw.HasField("node") else None
+
+
+def write(response: Response, *, delta: bool) -> bytes:
+    """The serialised response."""
+    return _delta(response) if delta else _whole(response)
+
+
+def _delta(response: Response) -> bytes:
+    # Resource: version 1, resource 2, name 3
+    parts: list[bytes] = []
+    for resource, version in response.resources:
+        any_head = _any_head(response.type_url, len(resource.body))
+        named = _text(b"\x0a", version) + b"\x12" + length(len(any_head) + len(resource.body)) + any_head
+        name = _text(b"\x1a", resource.name)
+        parts += b"\x12", length(len(named) + len(resource.body) + len(name)), named, resource.body, name
+    parts += _text(b"\x22", response.type_url), _text(b"\x2a", response.nonce)
+    parts += [_text(b"\x32", name) for name in response.removed]
+    return b"".join(parts)
+
+
+def _whole(response: Response) -> bytes:
+    # version_info 1, resources 2, type_url 4, nonce 5
+    versions = blake2b("".join(sent.version for sent in response.resources).encode(), digest_size=8)
+    parts = [_text(b"\x0a", versions.hexdigest())]
+    for resource, _ in response.resources:
+        any_head = _any_head(response.type_url, len(resource.body))
+        parts += b"\x12", length(len(any_head) + len(resource.body)), any_head, resource.body
+    parts += _text(b"\x22", response.type_url), _text(b"\x2a", response.nonce)
+    return b"".join(parts)
+
+
+def _any_head(type_url: str, size: int) -> bytes:
+    # Any: type_url 1, value 2
+    return _type_head(type_url) + length(size)
+
+
+@lru_cache(64)
+def _type_head(type_url: str) -> bytes:
+    return _text(b"\x0a", type_url) + b"\x12"
+
+
+def _text(tag: bytes, text: str) -> bytes:
+    written = text.encode()
+    return tag + length(len(written)) + written
