@@ -113,6 +113,7 @@ def prepare(config: "Config", wanted: Ruleset, backend: "Backend") -> Plan:
     if drift:
         return Plan(backend.name, Current(there, current.chains), wanted, (), drift=drift)
     rules = backend.write(wanted.rules) if config.force_apply or _differs(current, wanted.rules) else ()
+    known = set(wanted.rules)
     moved = [step for other in others for step in other.write(())]
     return Plan(
         backend.name,
@@ -120,7 +121,7 @@ def prepare(config: "Config", wanted: Ruleset, backend: "Backend") -> Plan:
         wanted,
         (*before, *rules, *moved, *after),
         routing=(*before, *after),
-        stays=tuple(r for r in current.rules if r.built_in and r not in wanted.rules) if config.keeps_old else (),
+        stays=tuple(r for r in current.rules if r.built_in and r not in known) if config.keeps_old else (),
     )
 
 

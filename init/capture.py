@@ -13,7 +13,7 @@ RETURN means: not captured, go on as if there were no sidecar.
 
 from init.config import SETTINGS
 from init.kinds import ALL, ENVOY_OUTBOUND_MARK
-from init.network import LOOPBACK, PASSTHROUGH, Network
+from init.network import BITS, LOOPBACK, PASSTHROUGH, Network
 from init.rules import Match, Routing, Rule, Ruleset, Target
 
 TYPE_CHECKING = False
@@ -98,7 +98,7 @@ def _dport(port: int) -> Match:
 
 def _to(network: Network, negated: bool = False) -> "tuple[Match, ...]":
     """Match a destination; all of a family's addresses need no match."""
-    return (Match("destination", network, negated),) if network.length else ()
+    return (Match("destination", network.masked, negated),) if network.length else ()
 
 
 class _Family:
@@ -229,8 +229,10 @@ class _Family:
         self.output(setting, mine)
 
     def captures_loopback(self) -> bool:
-        included = self.config.outbound_networks
-        return included != ALL and any(LOOPBACK[n.family].contains(n) for n in included if isinstance(n, Network))
+        """Whether a network was written with a loopback address, of either family, whatever its length."""
+        written = [n for n in self.config.outbound_networks if isinstance(n, Network)]
+        addresses = [n.replace(length=BITS[n.family]).unmapped for n in written]
+        return any(LOOPBACK[address.family].contains(address) for address in addresses)
 
     def owner_groups(self) -> None:
         if self.config.owner_groups == ALL:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from init.config import Config
     from init.rules import Ruleset
 
+NO_ADDRESS = (
+    "there is no address here yet but loopback and link-local ones, so it cannot be told whether IPv6 needs rules; run "
+    "pyinit when the pod's network is set up"
+)
+
 
 def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
     """Do what the command line asks; errors go to the log and to Kubernetes. Returns the exit code."""
@@ -33,8 +38,8 @@ def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
         for line in str(e).splitlines():
             log.error(line)
         return _failed(e, str(e), e.exit_code)
-    except OSError as e:  # of the surroundings: no memory, no descriptors, a full disk
-        log.error(f"the system refused: {e}")
+    except (OSError, MemoryError) as e:  # of the surroundings: no memory, no descriptors, a full disk
+        log.error(f"the system refused: {str(e) or type(e).__name__}")
         return _failed(e, str(e))
     except Exception as e:
         from traceback import format_exc
@@ -65,6 +70,8 @@ def _run(config: "Config", environ: "Mapping[str, str]", log: Log) -> int:
     ruleset = capture(config, host)
     _tell(config, host, ruleset, log)
     if config.dry_run:
+        if not host.addresses and not config.cleanup_only:
+            log.warn(NO_ADDRESS)
         from init.show import show
 
         _print(show(config, apply(config, ruleset, log)))
@@ -75,6 +82,8 @@ def _run(config: "Config", environ: "Mapping[str, str]", log: Log) -> int:
             "this is the network namespace of the machine itself, and its traffic would all go to a proxy; "
             "--network-namespace=FILE enters a pod's, --allow-host-network does it here nevertheless"
         )
+    if (writes or probes) and not (host.addresses or config.cleanup_only):
+        raise RefusedError(NO_ADDRESS)
     with Lock(log):
         if writes:
             apply(config, ruleset, log)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from init.kinds import Kind, Networks, Owners, Ports
 
-MAX_OWNER_GROUPS = 64  # all included groups become matches of one rule, which the kernel limits
+# All included groups become matches of one rule, of which iptables takes 255 words; nft takes 63 groups.
+MAX_OWNER_GROUPS = 48
 
 
 class Setting(Value):

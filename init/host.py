@@ -23,7 +23,7 @@ DEFAULT_PROXY_UID = 1337
 class Host(Value):
     """Facts about the pod.
 
-    addresses: its addresses in the kernel's order, without loopback and link-local ones.
+    addresses: its addresses in the kernel's order, without loopback and link-local ones; an IPv4-mapped one is IPv4.
     nameservers: those of /etc/resolv.conf, as networks of full length.
     proxy_uids, proxy_gids, owner_groups, owner_groups_exclude: the ids of the
     configuration's users and groups, looked up.
@@ -123,7 +123,7 @@ _CLONE_NEWNET = 0x40000000
 
 def _addresses() -> "tuple[Network, ...]":
     try:
-        found = netlink.addresses()
+        found = [address.unmapped for address in netlink.addresses()]
     except OSError as e:
         raise RefusedError(f"cannot read the addresses of this network namespace: {e.strerror}") from e
     local = (*LOOPBACK.values(), *LINK_LOCAL.values())

@@ -161,7 +161,7 @@ NETWORKS = Kind(
     _show_list,
 )
 NETWORKS_OR_ALL = Kind(
-    _list(Network.parse, wildcard=True),
+    _list(Network.as_written, wildcard=True),
     "*, or CIDRs or addresses (10.0.0.0/8, 2001:db8::/32, 9.9.9.9) separated by commas, or empty for none",
     _show_list,
 )

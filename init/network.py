@@ -5,13 +5,15 @@ from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from init.values import Value
 
 BITS = {4: 32, 6: 128}
+_MAPPED = 0xFFFF  # the bits before the last 32 of an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2)
 AF = {4: AF_INET, 6: AF_INET6}
 
 
 class Network(Value):
     """An IP network; an address is a network of full length.
 
-    family: 4 or 6. address: the network address as an integer, host bits zero. length: the prefix length in bits.
+    family: 4 or 6. address: the network address as an integer, host bits zero (but in what `as_written` gives). length:
+    the prefix length in bits.
     """
 
     family: int
@@ -28,19 +30,37 @@ class Network(Value):
     @classmethod
     def parse(cls, text: str) -> "Network":
         """From `10.0.0.0/8`, `2001:db8::/32` or a bare address (taken as /32 or /128). Raises ValueError."""
+        return cls.as_written(text).masked
+
+    @classmethod
+    def as_written(cls, text: str) -> "Network":
+        """As `parse`, but host bits stay: of `::1/64` it can be told that it was written with the loopback address."""
         address, slash, prefix = text.partition("/")
         family = 6 if ":" in address else 4
         try:
             packed = inet_pton(AF[family], address)
         except (OSError, ValueError):
             raise ValueError("no IPv4 or IPv6 address") from None
+        number = int.from_bytes(packed, "big")
         if not slash:
-            return cls.of(family, packed)
+            return cls(family, number, BITS[family])
         if not (prefix.isascii() and prefix.isdigit()) or (prefix[0] == "0" and prefix != "0"):
             raise ValueError("no prefix length after /")
         if int(prefix) > BITS[family]:
             raise ValueError(f"prefix length {prefix} is more than {BITS[family]}")
-        return cls.of(family, packed, int(prefix))
+        return cls(family, number, int(prefix))
+
+    @property
+    def masked(self) -> "Network":
+        """The network, host bits zero."""
+        return Network.of(self.family, self.packed, self.length)
+
+    @property
+    def unmapped(self) -> "Network":
+        """The IPv4 address that an address of ::ffff:0:0/96 stands for; any other as it is."""
+        if self.family == 6 and self.length == BITS[6] and self.address >> 32 == _MAPPED:
+            return Network(4, self.address & 0xFFFFFFFF, BITS[4])
+        return self
 
     @property
     def packed(self) -> bytes:

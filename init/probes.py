@@ -167,9 +167,8 @@ class _Plan:
         """Addresses outside: of each network that is captured, where there is one; and any other."""
         included = self.config.outbound_networks
         everything = Network(self.family, 0, 0)
-        for network in [n for n in (included if included != ALL else [everything]) if n.family == self.family][
-            :_SEVERAL
-        ]:
+        networks = [n.masked for n in (included if included != ALL else [everything]) if n.family == self.family]
+        for network in networks[:_SEVERAL]:
             candidates = list(self.candidates(network))
             yield next((a for a in candidates if self.captures(a)), candidates[0])
         yield _ANYWHERE[self.family]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def show(config: "Config", plan: "Plan") -> str:
     """The plan in the format that was asked for: its steps as programs read them, or its rules with their reasons."""
-    removed = [r for r in plan.there.rules if r not in plan.wanted.rules]
+    wanted = set(plan.wanted.rules)
+    removed = [r for r in plan.there.rules if r not in wanted]
     if config.format == "json":
         from init.log import as_json
 

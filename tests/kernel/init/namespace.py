@@ -16,6 +16,12 @@ PLAIN = ["-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*", "-d",
 EVERYTHING = ["-i", "*", "-b", "*", "-m", "TPROXY", "--dual-stack", "--redirect-dns", "--capture-all-dns"]
 EVERYTHING += ["--drop-invalid", "-c", "net1", "-k", "eth1"]
 
+
+def confined_to(capabilities: str, uid: int = 0) -> list[str]:
+    """The command line of pyinit with these rights alone, see `confined`."""
+    return [sys.executable, "-m", "tests.kernel.init.confined", str(uid), capabilities]
+
+
 _names = (f"pyinit-test-{os.getpid()}-{n}" for n in itertools.count())
 
 State = dict[str, list[str]]

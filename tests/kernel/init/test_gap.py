@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -14,12 +14,17 @@ PROXY = """
 import os, selectors, socket
 ports = selectors.DefaultSelector()
 for port in (15001, 15006):
-    server = socket.socket()
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT
-    server.bind(("0.0.0.0", port))
-    server.listen(512)
-    ports.register(server, selectors.EVENT_READ)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        server = socket.socket(family)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            server.setsockopt(socket.IPPROTO_IPV6, 75, 1)  # IPV6_TRANSPARENT
+        else:
+            server.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT
+        server.bind(("", port))
+        server.listen(512)
+        ports.register(server, selectors.EVENT_READ)
 os.setuid(1337)
 print("ready", flush=True)
 while True:
@@ -57,13 +62,15 @@ def started(there: Namespace, code: str, *argv: str) -> Iterator[subprocess.Pope
 
 @pytest.fixture
 def neighbours() -> Iterator[tuple[Namespace, Namespace]]:
-    """A pod 10.244.0.5 and, at the other end of its wire, 10.244.0.6, which is its way out."""
-    with namespace("10.244.0.5/24") as pod, namespace() as client:
+    """A pod 10.244.0.5 and, at the other end of its wire, 10.244.0.6, which is its way out; of IPv6 likewise."""
+    with namespace("10.244.0.5/24", "2001:db8:1::5/64") as pod, namespace() as client:
         client.run("ip", "link", "del", "eth0")
         pod.run("ip", "link", "set", "peer0", "netns", client.name)
         client.run("ip", "addr", "add", "10.244.0.6/24", "dev", "peer0")
+        client.run("ip", "addr", "add", "2001:db8:1::6/64", "dev", "peer0", "nodad")
         client.run("ip", "link", "set", "peer0", "up")
         pod.run("ip", "route", "add", "default", "via", "10.244.0.6")
+        pod.run("ip", "-6", "route", "add", "default", "via", "2001:db8:1::6")
         yield pod, client
 
 
@@ -76,20 +83,23 @@ SWAPS = {
 
 
 @pytest.mark.parametrize("swap", SWAPS)
-def test_no_connection_passes_by(neighbours: tuple[Namespace, Namespace], variant: str, swap: str) -> None:
+@pytest.mark.parametrize("way", ["--force-iptables-binary=nft", "--force-iptables-binary=legacy", "--native-nftables"])
+def test_no_connection_passes_by(neighbours: tuple[Namespace, Namespace], way: str, swap: str) -> None:
     pod, client = neighbours
-    force = ["-b", "*", "-i", "*", f"--force-iptables-binary={variant}", "--reconcile", "--prune"]
+    force = ["-b", "*", "-i", "*", "--dual-stack", way, "--reconcile", "--prune"]
     first, second = (flags.split() for flags in SWAPS[swap])
     pod.must(*first, *force)
-    with (
-        started(pod, PROXY),
-        started(client, CLIENT, "10.244.0.5") as inbound,
-        started(pod, CLIENT, "192.0.2.80") as outbound,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(started(pod, PROXY))
+        ways = {
+            (there.name, target): stack.enter_context(started(there, CLIENT, target))
+            for there, targets in ((client, ("10.244.0.5", "2001:db8:1::5")), (pod, ("192.0.2.80", "2001:db8:2::80")))
+            for target in targets
+        }
         for _ in range(3):
             pod.must(*second, *force)
             pod.must(*first, *force)
-        for way in (inbound, outbound):
-            made, *failed = way.communicate("end", timeout=30)[0].split(" ", 1)
-            assert int(made) > 100
-            assert failed == []
+        for to, process in ways.items():
+            made, *failed = process.communicate("end", timeout=30)[0].split(" ", 1)
+            assert int(made) > 50, to
+            assert failed == [], to

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from init.config import MAX_OWNER_GROUPS
 from init.host import in_host_network
-from tests.kernel.init.namespace import EVERYTHING, PLAIN, PYINIT, Namespace
+from tests.kernel.init.namespace import EVERYTHING, PLAIN, PYINIT, ROOT, Namespace, confined_to, namespace
 
 
 def in_place_of(directory: Path, name: str, script: str) -> dict[str, str]:
@@ -51,12 +51,9 @@ def test_the_kernel_refuses_the_route(dual: Namespace, ip: str) -> None:
     assert dual.state() == before
 
 
-@pytest.mark.parametrize(
-    ("has", "lacks"), [("net_raw", "NET_ADMIN"), ("net_admin", "NET_RAW"), ("setuid", "NET_ADMIN and NET_RAW")]
-)
+@pytest.mark.parametrize(("has", "lacks"), [("13", "NET_ADMIN"), ("12", "NET_RAW"), ("", "NET_ADMIN and NET_RAW")])
 def test_the_capability_that_is_missing_is_named(pod: Namespace, backend: str, has: str, lacks: str) -> None:
-    drop = ["setpriv", f"--bounding-set=-all,+{has}", "--inh-caps=-all"]
-    done = pod.run(*drop, sys.executable, "-c", _BECOME, *PLAIN, backend, check=False)
+    done = pod.run(*confined_to(has), *PLAIN, backend, check=False)
     if lacks == "NET_RAW" and "nft" in backend:
         assert done.returncode == 0, done.stderr  # nf_tables asks for NET_ADMIN alone
         return
@@ -64,7 +61,6 @@ def test_the_capability_that_is_missing_is_named(pod: Namespace, backend: str, h
     assert f"it lacks {lacks}." in done.stderr
 
 
-# setpriv lowers what a program may have; the interpreter is a program of root's and so has all of the bounding set.
 _BECOME = "import sys; from init.cli import run; import os; sys.exit(run(sys.argv[1:], os.environ))"
 
 
@@ -107,6 +103,71 @@ def test_the_machines_own_namespace_is_refused() -> None:
     failed = subprocess.run([*PYINIT, *PLAIN], capture_output=True, text=True, check=False)
     assert failed.returncode == 2
     assert "--allow-host-network" in failed.stderr
+
+
+@pytest.mark.parametrize("flags", [[], ["--skip-rule-apply"], ["--cleanup-only"]], ids=" ".join)
+def test_nothing_is_sent_in_the_machines_own_namespace(flags: list[str]) -> None:
+    if not in_host_network():
+        pytest.skip("these tests run in a network namespace of their own; run them on a machine, not in a container")
+    failed = subprocess.run(
+        [*PYINIT, *PLAIN, *flags, "--run-validation"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 2
+    assert "--allow-host-network" in failed.stderr
+
+
+def test_without_an_address_it_is_too_early() -> None:
+    with namespace() as there:
+        there.run("ip", "addr", "add", "169.254.1.1/16", "dev", "eth0")
+        before = there.state()
+        for flags in ([], ["--dual-stack"], ["--native-nftables"], ["--skip-rule-apply", "--run-validation"]):
+            refused = there.pyinit(*PLAIN, *flags)
+            assert refused.returncode == 2
+            assert "there is no address here yet" in refused.stderr
+        assert "there is no address here yet" in there.must(*PLAIN, "--dry-run")
+        assert "nothing of ours is there" in there.must("--cleanup-only")
+        assert there.state() == before
+        there.run("ip", "addr", "add", "2001:db8:1::5/64", "dev", "eth0", "nodad")
+        there.must(*PLAIN)
+        assert "ISTIO_OUTPUT" in there.run("ip6tables-nft-save").stdout
+
+
+def test_without_descriptors_or_memory_it_is_no_fault_of_pyinits(dual: Namespace) -> None:
+    before = dual.state()
+    codes = []
+    for limit in range(4, 16):
+        refused = dual.run("sh", "-c", f'ulimit -n {limit}; "$@"', "sh", *PYINIT, *EVERYTHING, check=False)
+        codes.append(refused.returncode)
+        if refused.returncode and 'File "' not in refused.stderr.partition("pyinit ")[0]:
+            assert refused.returncode == 2, refused.stderr
+            assert "fault of pyinit" not in refused.stderr
+            assert dual.state() == before, refused.stderr
+    assert codes[-1] == 0
+
+
+def test_as_many_groups_as_are_allowed(pod: Namespace, backend: str) -> None:
+    ids = ",".join(str(4294960000 + n) for n in range(MAX_OWNER_GROUPS))
+    asked = [*PLAIN, backend, f"--istio-outbound-owner-groups={ids}"]
+    pod.must(*asked)
+    assert "all is there already" in pod.must(*asked)
+    refused = pod.pyinit(*PLAIN, backend, f"--istio-outbound-owner-groups={ids},7")
+    assert refused.returncode == 1
+    assert f"{MAX_OWNER_GROUPS + 1} groups; allowed are {MAX_OWNER_GROUPS}" in refused.stderr
+
+
+def test_rules_that_are_equal_but_for_their_place(pod: Namespace, backend: str) -> None:
+    asked = ["-i", "*", "-k", "lo", "-c", "lo", backend]
+    before = pod.state()
+    shown = pod.run(*PYINIT, *asked, "--dry-run").stdout
+    pod.must(*asked)
+    listing = "".join(pod.run(p).stdout for p in ("iptables-nft-save", "iptables-legacy-save"))
+    listing += pod.run("nft", "list", "tables").stdout and pod.run("nft", "list", "ruleset").stdout
+    rule = 'iifname "lo" return' if "nftables" in backend else "-A PREROUTING -i lo "
+    assert shown.count(rule) == 2 + ("nftables" not in backend)
+    assert "all is there already" in pod.must(*asked)
+    pod.must("--cleanup-only", backend)
+    assert pod.state() == before
+    assert listing.count(rule) == shown.count(rule)
 
 
 def test_a_namespace_can_be_named(pod: Namespace) -> None:

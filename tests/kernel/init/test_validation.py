@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.kernel.init.namespace import PLAIN, PYINIT, Namespace
+from tests.kernel.init.namespace import PLAIN, Namespace, confined_to
 from tests.kernel.netns import inside
 
 FULL = [*PLAIN, "--dual-stack", "--redirect-dns", "--capture-all-dns", "-o", "81", "-x", "203.0.113.0/24"]
@@ -101,8 +101,7 @@ def test_again_in_the_same_pod(routed: Namespace) -> None:
 def test_as_the_proxys_user_without_privilege(routed: Namespace) -> None:
     """As a container that validates what a CNI plugin wrote: what it may not send is skipped, and said so."""
     routed.must(*PLAIN)
-    drop = ["setpriv", "--reuid=1337", "--regid=1337", "--clear-groups", "--bounding-set=-all"]
-    done = routed.run(*drop, *PYINIT, *PLAIN, "--skip-rule-apply", "--run-validation")
+    done = routed.run(*confined_to("", uid=1337), *PLAIN, "--skip-rule-apply", "--run-validation")
     assert "passed   proxy    inbound, from the proxy" in done.stderr
     assert "a wire from outside needs NET_ADMIN, NET_RAW and the module veth" in done.stderr
     assert (
