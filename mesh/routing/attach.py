@@ -153,6 +153,13 @@ def _delegate(world: World, root_namespace: str, namespace: str, name: str) -> V
 
 
 @query
+def mesh_routes(world: World, scope: Scope, host: str, port: int) -> tuple[Route, ...]:
+    """The routes of a Service's host in a sidecar; none where nothing rules it."""
+    ref = virtual_service_for(world, scope, host)
+    return http_routes(world, scope, ref, MESH, port) if ref else ()
+
+
+@query
 def tcp_routes_of(world: World, scope: Scope, ref: ObjectRef, gateway: str, port: int) -> tuple[ConnectionRoute, ...]:
     """The routes of a VirtualService's tcp rules, the first that fits counts."""
     service = virtual_service(world, ref)

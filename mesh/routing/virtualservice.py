@@ -158,7 +158,7 @@ def _action(rule: Rule, asker: Asker) -> Action:
             for one in http.route
         ),
         timeout=http.timeout,
-        retry=_retry(http.retries),
+        retry=retry_of(http.retries),
         rewrite=_rewrite(http),
         mirrors=_mirrors(rule, asker),
     )
@@ -168,7 +168,8 @@ def _base64(text: str) -> bytes:
     return base64.b64decode(text.translate(str.maketrans("-_", "+/")) + "=" * (-len(text) % 4))
 
 
-def _retry(retries: HTTPRetry | None) -> Retry | None:
+def retry_of(retries: HTTPRetry | None) -> Retry | None:
+    """What is said of retries; None where nothing is."""
     if retries is None:
         return None
     return Retry(

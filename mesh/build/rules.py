@@ -1,0 +1,208 @@
+"""Which DestinationRule holds: for whom, for which host, and what of it for one port and subset.
+
+the client's namespace ──▶ the Service's namespace ──▶ the root namespace          the first that has one for the host
+    of one namespace's the most specific host; those for the same host are joined, the oldest first
+        of these the one whose workloadSelector picks the client, else the one without
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mesh.model.destinationrule import DestinationRule, Subset
+from mesh.model.meta import ObjectRef
+from mesh.model.policy import (
+    ConnectionPoolSettings,
+    LoadBalancerSettings,
+    OutlierDetection,
+    PortTrafficPolicy,
+    ProxyProtocol,
+    RetryBudget,
+    TrafficPolicy,
+    Tunnel,
+)
+from mesh.model.reading import DOMAIN
+from mesh.model.tls import ClientTLSSettings
+from mesh.routing.backends import whole_name
+from mesh.world.index import service_of
+from mesh.world.memo import query
+from mesh.world.proxy import Scope
+from mesh.world.sidecars import exported, mesh_config
+from mesh.world.world import World
+
+
+class Entry(NamedTuple):
+    """What has to be known of a DestinationRule to choose it."""
+
+    age: tuple[str, str, str]
+    ref: ObjectRef
+    export_to: tuple[str, ...]
+    selector: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The rules for a host that hold together; `refs` are the objects, the oldest first."""
+
+    refs: tuple[ObjectRef, ...]
+    traffic_policy: TrafficPolicy | None
+    subsets: tuple[Subset, ...]
+
+    def subset(self, name: str) -> Subset | None:
+        """The subset of this name."""
+        return next((one for one in self.subsets if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for a cluster: one host, port and subset. What is None is the mesh's default."""
+
+    refs: tuple[ObjectRef, ...] = ()
+    load_balancer: LoadBalancerSettings | None = None
+    connection_pool: ConnectionPoolSettings | None = None
+    outlier_detection: OutlierDetection | None = None
+    tls: ClientTLSSettings | None = None
+    tunnel: Tunnel | None = None
+    proxy_protocol: ProxyProtocol | None = None
+    retry_budget: RetryBudget | None = None
+
+
+NO_POLICY = Policy()
+
+
+@query
+def _by_namespace(world: World) -> Mapping[str, Mapping[str, tuple[Entry, ...]]]:
+    default = tuple(mesh_config(world).default_destination_rule_export_to)
+    found: dict[str, dict[str, list[Entry]]] = {}
+    for rule in world.all("DestinationRule").values():
+        namespace = rule.meta.namespace
+        host = whole_name(rule.host, namespace, DOMAIN).lower()
+        selector = tuple(sorted(rule.workload_selector.match_labels.items())) if rule.workload_selector else ()
+        entry = Entry(rule.meta.age, rule.meta.ref, rule.export_to or default, selector)
+        found.setdefault(namespace, {}).setdefault(host, []).append(entry)
+    return {
+        namespace: {host: tuple(sorted(entries)) for host, entries in hosts.items()}
+        for namespace, hosts in found.items()
+    }
+
+
+@query
+def _in_namespace(world: World, owner: str) -> Mapping[str, tuple[Entry, ...]]:
+    return _by_namespace(world).get(owner, {})
+
+
+def _most_specific(hosts: Mapping[str, tuple[Entry, ...]], host: str, namespace: str, owner: str) -> tuple[Entry, ...]:
+    """The namespace's rules for the most specific host that takes this one, as far as `namespace` sees them."""
+
+    def seen(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        return tuple(one for one in entries if exported(one.export_to, (), owner, namespace))
+
+    host = host.lower()
+    if host in hosts and (found := seen(hosts[host])):
+        return found
+    wildcards = [one for one in hosts if one.startswith("*") and host.lstrip("*").endswith(one[1:])]
+    for one in sorted(wildcards, key=len, reverse=True):
+        if found := seen(hosts[one]):
+            return found
+    return ()
+
+
+@query
+def _entries(world: World, namespace: str, service_namespace: str, host: str) -> tuple[Entry, ...]:
+    root = mesh_config(world).root_namespace
+    owners = [namespace, service_namespace, root] if namespace != root else [service_namespace, root]
+    for owner in dict.fromkeys(owners):
+        if owner and (found := _most_specific(_in_namespace(world, owner), host, namespace, owner)):
+            return found
+    return ()
+
+
+@query
+def rule_of(world: World, scope: Scope, host: str) -> Rule | None:
+    """The rule that holds for proxies of the scope when they call the host; None where there is none."""
+    service = service_of(world, scope, host)
+    entries = _entries(world, scope.namespace, service.namespace if service else "", host)
+    picked = [one for one in entries if one.selector and one.ref.namespace == scope.namespace]
+    chosen = next((one.selector for one in picked if scope.matches(dict(one.selector))), ())
+    return _joined(world, tuple(one.ref for one in entries if one.selector == chosen))
+
+
+@query
+def _joined(world: World, refs: tuple[ObjectRef, ...]) -> Rule | None:
+    """Rules for one host: all their subsets, each name once; and the first trafficPolicy that there is."""
+    rules: list[DestinationRule] = [
+        one for ref in refs if (one := world.get("DestinationRule", ref.namespace, ref.name)) is not None
+    ]
+    if not rules:
+        return None
+    subsets: dict[str, Subset] = {}
+    for rule in rules:
+        for subset in rule.subsets:
+            subsets.setdefault(subset.name, subset)
+    policy = next((one.traffic_policy for one in rules if one.traffic_policy), None)
+    return Rule(tuple(one.meta.ref for one in rules), policy, tuple(subsets.values()))
+
+
+@query
+def subsets_of(world: World, scope: Scope, host: str) -> tuple[str, ...]:
+    """The names of a host's subsets; each is a cluster for each of its ports."""
+    rule = rule_of(world, scope, host)
+    return tuple(one.name for one in rule.subsets) if rule else ()
+
+
+@query
+def subset_labels(world: World, scope: Scope, host: str, subset: str) -> tuple[tuple[str, str], ...] | None:
+    """The labels of a subset's endpoints, sorted; None where there is no such subset, none for the whole host."""
+    if not subset:
+        return ()
+    rule = rule_of(world, scope, host)
+    found = rule.subset(subset) if rule else None
+    return tuple(sorted(found.labels.items())) if found else None
+
+
+@query
+def policy_of(world: World, scope: Scope, host: str, port: int, subset: str = "") -> Policy:
+    """What holds for a cluster.
+
+    What is said of a port takes the place of all that is said of the host, as Istio has it; what is said of a subset
+    takes the place of it field by field.
+    """
+    rule = rule_of(world, scope, host)
+    if rule is None:
+        return NO_POLICY
+    found, _ = _at_port(rule.traffic_policy, port, rule.refs)
+    inner = rule.subset(subset) if subset else None
+    if inner is None or inner.traffic_policy is None:
+        return found
+    over, of_port = _at_port(inner.traffic_policy, port, rule.refs)
+    return Policy(
+        refs=rule.refs,
+        load_balancer=over.load_balancer if of_port else over.load_balancer or found.load_balancer,
+        connection_pool=over.connection_pool if of_port else over.connection_pool or found.connection_pool,
+        outlier_detection=over.outlier_detection if of_port else over.outlier_detection or found.outlier_detection,
+        tls=over.tls if of_port else over.tls or found.tls,
+        tunnel=over.tunnel or found.tunnel,
+        proxy_protocol=over.proxy_protocol or found.proxy_protocol,
+        retry_budget=over.retry_budget or found.retry_budget,
+    )
+
+
+def _at_port(policy: TrafficPolicy | None, port: int, refs: tuple[ObjectRef, ...]) -> tuple[Policy, bool]:
+    """The policy for a port, and whether it is said of that port itself."""
+    if policy is None:
+        return Policy(refs), False
+    own = next((one for one in policy.port_level_settings if one.port and one.port.number == port), None)
+    said: TrafficPolicy | PortTrafficPolicy = own or policy
+    made = Policy(
+        refs=refs,
+        load_balancer=said.load_balancer,
+        connection_pool=said.connection_pool,
+        outlier_detection=said.outlier_detection,
+        tls=said.tls,
+        tunnel=policy.tunnel,
+        proxy_protocol=policy.proxy_protocol,
+        retry_budget=policy.retry_budget,
+    )
+    return made, own is not None
