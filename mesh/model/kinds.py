@@ -44,6 +44,7 @@ class Kind:
 
     `key` is what the program knows it by, in events and ObjectRefs: its name, but for Gateway API's Gateway, which is
     `KubernetesGateway` (Istio's name for it), for Istio has a Gateway too; and `MeshConfig` is the ConfigMap `istio`.
+    `wanted` says of a value whether anybody asks for it.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Kind:
     make: Make
     value: type
     namespaced: bool = True
+    wanted: Callable[[Any], bool] = lambda _value: True
 
     @property
     def name(self) -> str:
@@ -171,8 +173,8 @@ _ALL = (
     _gateway_api(l4route.UDPRoute, "udproutes", "v1", "v1alpha2"),
     _ingress(ingress.Ingress, "ingresses"),
     _ingress(ingress.IngressClass, "ingressclasses", namespaced=False),
-    Kind("Secret", "", ("v1",), "secrets", secret.secret, secret.Secret),
-    Kind("ConfigMap", "", ("v1",), "configmaps", secret.config_map, secret.ConfigMap),
+    Kind("Secret", "", ("v1",), "secrets", secret.secret, secret.Secret, wanted=secret.holds),
+    Kind("ConfigMap", "", ("v1",), "configmaps", secret.config_map, secret.ConfigMap, wanted=secret.holds),
     Kind("MeshConfig", "", ("v1",), "configmaps", meshconfig.from_config_map, meshconfig.MeshConfig),
 )
 

@@ -30,6 +30,9 @@ CODES = {
     "no-endpoints": "nobody is there to answer",
     "selects-all": "an empty selector picks everything",
     "not-yaml": "the text is not YAML",
+    "unknown-kind": "pymesh does not read this kind",
+    "duplicate": "the same object is in two files; one of them counts",
+    "unreadable": "the file cannot be read; what it held before counts on",
     "refused-by-envoy": "Envoy, or the rules of its API, does not take what this object asks for",
 }
 

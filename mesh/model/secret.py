@@ -94,3 +94,8 @@ def config_map(thing: Mapping[str, Any], meta: Meta, r: Reading) -> ConfigMap:
         r.error("wrong-type", f"want a string, not {shown(text)}", "data", "ca.crt")
         text = None
     return ConfigMap(meta, (text or "").encode())
+
+
+def holds(value: Secret | ConfigMap) -> bool:
+    """Whether there is anything in it that has to do with certificates."""
+    return bool(value.authorities or (isinstance(value, Secret) and (value.certificate or value.key)))

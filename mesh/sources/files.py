@@ -1,0 +1,217 @@
+"""A folder of YAML and JSON files as a source: for laptops, VMs, tests and CI.
+
+What a look at the folder finds counts; inotify only says when to look, and a look a second does where there is none.
+A file that is being written is read when it is closed or when it rests. What of a file cannot be read keeps what it was
+known to hold, and is told as a problem of `File NAME`, until it can be read again or is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.errors import UsageError
+from mesh.model.kinds import BY_KEY, kind_of
+from mesh.model.meta import ObjectRef
+from mesh.model.problem import Problem
+from mesh.model.reading import DOMAIN
+from mesh.sources import Deliver
+from mesh.sources.documents import SUFFIXES, read_documents
+from mesh.sources.inotify import Inotify
+from mesh.sources.intake import Intake, Name, name_of, unknown_kind
+from mesh.world.events import Event, Key, Listed, Remove, Upsert
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+GATHER_SECONDS = 0.01  # an editor's or kubectl's several steps are one change
+
+Stamp = tuple[int, int, int]  # mtime in ns, size, inode
+
+
+@dataclass(slots=True)
+class _File:
+    stamp: Stamp
+    objects: dict[Name, Mapping[str, Any]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+class Files:
+    """The objects in a folder and all below it; hidden files and folders are passed over.
+
+    Raises UsageError where it is no folder.
+    """
+
+    def __init__(self, folder: Path, domain: str = DOMAIN) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"--files {folder}: it is not a folder")
+        self._folder = folder
+        self._intake = Intake(domain)
+        self._files: dict[str, _File] = {}
+        self._unsettled: dict[str, Stamp] = {}
+        self._listed = False
+        self._away = False
+
+    @property
+    def waiting(self) -> Mapping[str, str]:
+        """All kinds until the folder was read once."""
+        return {} if self._listed else dict.fromkeys(BY_KEY, f"{self._folder} is not read yet")
+
+    async def run(self, deliver: Deliver) -> None:
+        """Reads the folder, then tells what changes, until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        woken = asyncio.Event()
+        whole: set[str] = set()
+        notify = _inotify()
+
+        def on_events() -> None:
+            assert notify is not None
+            for path, closed in notify.events():
+                if closed:
+                    whole.add(str(path))
+            woken.set()
+
+        if notify is not None:
+            loop.add_reader(notify.fd, on_events)
+        try:
+            while True:
+                closed = frozenset(whole)
+                whole.clear()
+                if events := self.look(closed, notify):
+                    deliver(events)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), LOOK_SECONDS)
+                    await asyncio.sleep(GATHER_SECONDS)
+                woken.clear()
+        finally:
+            if notify is not None:
+                loop.remove_reader(notify.fd)
+                notify.close()
+
+    def look(self, whole: frozenset[str] = frozenset(), notify: Inotify | None = None) -> list[Event]:
+        """What is other than at the last look. `whole` are files known to be written to their end."""
+        try:
+            found = dict(self._walk(notify))
+        except OSError as error:
+            if not self._away:
+                log.error("cannot read %s: %s; what was in it counts on", self._folder, error.strerror)
+            self._away = True
+            return []
+        self._away = False
+        changed = [name for name in found if self._is_new(name, found[name], whole)]
+        gone = [name for name in self._files if name not in found]
+        events: list[Event] = []
+        touched: dict[Name, None] = {}
+        for name in gone:
+            touched.update(dict.fromkeys(self._files.pop(name).objects))
+            events.append(Remove("File", Key("", name)))
+        for name in changed:
+            events += self._read(name, found[name], touched)
+        for one in touched:
+            events += self._settle(one)
+        if not self._listed:
+            self._listed = True
+            events += [Listed(key) for key in BY_KEY]
+        return events
+
+    def _walk(self, notify: Inotify | None) -> Iterator[tuple[str, Stamp]]:
+        pending = [self._folder]
+        while pending:
+            folder = pending.pop()
+            if notify is not None:
+                with suppress(OSError):  # none left, or gone already: the look a second finds it all the same
+                    notify.watch(folder)
+            try:
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except FileNotFoundError:
+                if folder == self._folder:
+                    raise
+                continue
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                try:
+                    if entry.is_dir():
+                        pending.append(Path(entry.path))
+                    elif entry.name.endswith(SUFFIXES) and entry.is_file():
+                        status = entry.stat()
+                        name = os.path.relpath(entry.path, self._folder)
+                        yield name, (status.st_mtime_ns, status.st_size, status.st_ino)
+                except FileNotFoundError:
+                    continue
+
+    def _is_new(self, name: str, stamp: Stamp, whole: frozenset[str]) -> bool:
+        """Whether to read it now: it is other than before, and is not just being written."""
+        old = self._files.get(name)
+        if old is not None and old.stamp == stamp:
+            self._unsettled.pop(name, None)
+            return False
+        rests = self._unsettled.pop(name, None) == stamp
+        if not self._listed or rests or str(self._folder / name) in whole:
+            return True
+        self._unsettled[name] = stamp
+        return False
+
+    def _read(self, name: str, stamp: Stamp, touched: dict[Name, None]) -> Iterator[Event]:
+        file = self._files.setdefault(name, _File(stamp))
+        file.stamp = stamp
+        ref = ObjectRef("File", "", name)
+        try:
+            found = read_documents((self._folder / name).read_bytes(), name)
+        except OSError as error:
+            problems = [Problem("unreadable", ref, "", f"{error.strerror}; what it held before counts on")]
+        else:
+            problems = found.problems
+            objects: dict[Name, Mapping[str, Any]] = dict(file.objects) if found.broken else {}
+            seen: set[Name] = set()
+            for thing in found.objects:
+                kind = kind_of(thing)
+                if kind is not None:
+                    one = name_of(kind, thing)
+                    if one in seen:
+                        problems.append(_twice(one, f"it is in {name} twice; the last counts"))
+                    seen.add(one)
+                    objects[one] = thing
+                elif problem := unknown_kind(thing):
+                    problems.append(problem)
+            for other in {**file.objects, **objects}:
+                if file.objects.get(other) != objects.get(other):
+                    touched[other] = None
+            file.objects = objects
+        if problems or file.problems:
+            for problem in problems:
+                log.warning("%s", problem)
+            file.problems = tuple(problems)
+            if problems:
+                yield Upsert("File", Key("", name), None, file.problems)
+            else:
+                yield Remove("File", Key("", name))
+
+    def _settle(self, one: Name) -> list[Event]:
+        """An object as the first file by name has it."""
+        holders = sorted(name for name, file in self._files.items() if one in file.objects)
+        if not holders:
+            return self._intake.remove(one)
+        kind = BY_KEY[one[0]]
+        more: list[Problem] = []
+        if len(holders) > 1:
+            more.append(_twice(one, f"it is in {', '.join(holders)}; {holders[0]}'s counts"))
+        return self._intake.upsert(kind, self._files[holders[0]].objects[one], more)
+
+
+def _twice(one: Name, message: str) -> Problem:
+    return Problem("duplicate", ObjectRef(one[0], *one[1]), "", message, "warning")
+
+
+def _inotify() -> Inotify | None:
+    try:
+        return Inotify()
+    except OSError as error:
+        log.info("no inotify (%s): the folder is looked at every %g s", error, LOOK_SECONDS)
+        return None
