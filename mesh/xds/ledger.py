@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mesh.encode.resource import Encoded, Snapshot
+from mesh.model.meta import ObjectRef
 from mesh.xds.messages import Outcome
 from mesh.xds.subscription import Subscription
 from mesh.xds.types import GONE, XdsType, empty
@@ -24,6 +26,15 @@ class Flight:
     nonce: str
     resources: dict[str, Encoded]
     since: float
+
+
+class Refusal(NamedTuple):
+    """A resource that the proxy refused, and Envoy's words; `origins` are the objects to blame."""
+
+    version: str
+    words: str
+    at: float
+    origins: tuple[ObjectRef, ...]
 
 
 @dataclass(slots=True)
@@ -45,7 +56,8 @@ class Ledger:
         self.nonce = ""  # the last that was sent
         self.unanswered = False  # a request waits for its first response, even if there is nothing to be told
         self.accepted_at: float | None = None
-        self.refused: dict[str, tuple[str, str]] = {}  # name ──▶ version, Envoy's words
+        self.acked_nonce = ""
+        self.refused: dict[str, Refusal] = {}
         # what the proxy has, where that is not what `base` says: None if it waits to be told anything
         self._odd: dict[str, Encoded | None] = {}
         self._dirty: set[str] = set()
@@ -122,7 +134,7 @@ class Ledger:
 
     def _was_refused(self, name: str, target: Encoded) -> bool:
         mine = self.refused.get(name)
-        return mine is not None and mine[0] == target.version
+        return mine is not None and mine.version == target.version
 
     def _settle(self, name: str, has: Encoded) -> None:
         if self._at_rest(name, self.base).version == has.version:
@@ -195,7 +207,8 @@ class Ledger:
     def accept(self, now: float) -> Outcome:
         """The proxy took what was on its way."""
         assert self.flight is not None
-        resources, self.flight, self.accepted_at, self._pending = self.flight.resources, None, now, None
+        resources, self.acked_nonce = self.flight.resources, self.flight.nonce
+        self.flight, self.accepted_at, self._pending = None, now, None
         for name, resource in resources.items():
             self.refused.pop(name, None)
             self._settle(name, resource)
@@ -206,7 +219,7 @@ class Ledger:
                 self._verdicts.accepted(self.kind.url, resource)
         return Outcome(self.kind.url, accepted=tuple(one for one in resources.values() if one is not GONE))
 
-    def refuse(self, words: str) -> Outcome:
+    def refuse(self, words: str, now: float) -> Outcome:
         """The proxy refused what was on its way. Who is to blame is not sent again; the rest is."""
         assert self.flight is not None
         resources, self.flight, self._pending = self.flight.resources, None, None
@@ -218,7 +231,7 @@ class Ledger:
             self._groups[:1] = [group for group in (names[:half], names[half:]) if group]
             return Outcome(self.kind.url, words=words)
         for name in blamed:
-            self.refused[name] = resources[name].version, words
+            self.refused[name] = Refusal(resources[name].version, words, now, resources[name].origins)
             if resources[name] is not GONE:
                 self._verdicts.refused(self.kind.url, resources[name], words)
         return Outcome(self.kind.url, refused=tuple(resources[name] for name in blamed), words=words)

@@ -37,11 +37,21 @@ class Machine:
         self.delta = delta
         self.ledgers: dict[str, Ledger] = {}
         self._verdicts = verdicts
+        verdicts.members.add(self)
         self._state: State = {}
         self._nonces = (format(number, "x") for number in count(1))
         # clusters that were sent and whose endpoints the proxy has not accepted since
         self._owed: set[str] = set()
         self._held_since: dict[str, float] = {}
+
+    def close(self) -> None:
+        """The stream ended."""
+        self._verdicts.members.discard(self)
+
+    def has(self, type_url: str, name: str) -> Encoded | None:
+        """What the proxy accepted last of a resource that it asks for."""
+        ledger = self.ledgers.get(type_url)
+        return ledger.has(name) if ledger is not None and ledger.asked.wants(name) else None
 
     # requests
 
@@ -75,7 +85,7 @@ class Machine:
     def _on_answer(self, ledger: Ledger, request: Request, now: float) -> Outcome:
         assert ledger.flight is not None
         sent = ledger.flight.resources
-        outcome = ledger.accept(now) if request.error is None else ledger.refuse(request.error)
+        outcome = ledger.accept(now) if request.error is None else ledger.refuse(request.error, now)
         if ledger.kind.url == EDS:
             self._owed.difference_update(sent if request.error is None else ())
         if ledger.kind.url in (CDS, EDS):
@@ -220,6 +230,11 @@ class Machine:
             # by Istio's names an assignment has its cluster's
             if endpoints.get(name) is not None:
                 self._owed.add(name)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing waits for an answer of the proxy's."""
+        return not self._owed and all(ledger.flight is None for ledger in self.ledgers.values())
 
     @property
     def deadline(self) -> float | None:

@@ -150,7 +150,7 @@ def test_what_was_refused_is_not_sent_again_and_the_rest_is(delta):
     assert made.envoy.accepted[CDS] == {"a": "a: 2", "b": "b: 1", "local": "local: 2"}
     (refused,) = [one for outcome in made.outcomes for one in outcome.refused]
     assert refused.name == "b"
-    assert made.machine.ledgers[CDS].refused["b"][1] == "Error adding/updating b: no"
+    assert made.machine.ledgers[CDS].refused["b"].words == "Error adding/updating b: no"
     log = change(made, **WORLD | {"cds": {"a": "2", "b": "3", "local": "2"}})
     assert "b" in log[0]
     assert made.envoy.accepted[CDS]["b"] == "b: 3"

@@ -1,0 +1,126 @@
+"""One stream: a machine, a flag that wakes it, and nothing that queues."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from mesh.serve.mesh import Mesh
+from mesh.world.proxy import Proxy
+from mesh.xds import wire
+from mesh.xds.machine import Machine
+from mesh.xds.messages import Outcome, Request
+from mesh.xds.verdicts import Verdicts
+
+log = logging.getLogger(__name__)
+
+# A proxy that takes nothing of what it was sent for so long is gone, or means harm: its stream ends.
+WRITE_SECONDS = 60.0
+# Requests beyond these wait in the proxy, not here. Envoy sends a few a response.
+BURST_REQUESTS = 500
+REQUESTS_PER_SECOND = 200.0
+DRAIN_SECONDS = 30.0
+
+
+class StuckError(Exception):
+    """The proxy reads nothing."""
+
+
+class Connection:
+    """A proxy's stream. `read` gives its next request as bytes, None at the end; `write` returns when taken."""
+
+    def __init__(self, proxy: Proxy, node_id: str, mesh: Mesh, verdicts: Verdicts, *, delta: bool) -> None:
+        self.proxy, self.node_id, self.delta = proxy, node_id, delta
+        self.since = time.time()
+        self.requests = 0
+        self.machine = Machine(delta=delta, verdicts=verdicts)
+        self.on_outcome: Callable[[Connection, Outcome], None] = _log_outcome
+        self._awake = asyncio.Event()
+        self._ends = False
+        self._session = mesh.connect(proxy, self._awake.set)
+
+    async def run(
+        self,
+        first: Request,
+        read: Callable[[], Awaitable[bytes | None]],
+        write: Callable[[bytes], Awaitable[None]],
+        seconds: float,
+    ) -> None:
+        """Serves until the proxy ends the stream, or for `seconds`; then it comes again.
+
+        Raises ProtocolError, and StuckError where it reads nothing.
+        """
+        end = time.monotonic() + seconds
+        self._take(first)
+        reader = asyncio.create_task(self._read(read))
+        try:
+            while not reader.done():
+                self._awake.clear()
+                self.machine.on_state(self._session.state)
+                now = time.monotonic()
+                # what ends between a response and its answer would have to be told again
+                if (now >= end or self._ends) and (self.machine.is_at_rest or now >= end + DRAIN_SECONDS):
+                    return
+                for response in self.machine.next(now):
+                    await self._write(write, wire.write(response, delta=self.delta))
+                await self._wait(reader, end)
+            reader.result()
+        finally:
+            reader.cancel()
+
+    async def _wait(self, reader: asyncio.Task[None], end: float) -> None:
+        deadline = self.machine.deadline
+        until = min(end if time.monotonic() < end else end + DRAIN_SECONDS, deadline if deadline is not None else end)
+        timeout = max(0.0, until - time.monotonic()) if not self._awake.is_set() else 0.0
+        awake = asyncio.ensure_future(self._awake.wait())
+        await asyncio.wait((awake, reader), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        awake.cancel()
+
+    async def _write(self, write: Callable[[bytes], Awaitable[None]], body: bytes) -> None:
+        try:
+            await asyncio.wait_for(write(body), WRITE_SECONDS)
+        except TimeoutError:
+            raise StuckError(f"took none of {len(body)} bytes within {WRITE_SECONDS:.0f} s") from None
+
+    async def _read(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
+        allowance, last = float(BURST_REQUESTS), time.monotonic()
+        while (body := await read()) is not None:
+            request, _ = wire.read(body, delta=self.delta)
+            self._take(request)
+            now = time.monotonic()
+            allowance, last = min(BURST_REQUESTS, allowance + (now - last) * REQUESTS_PER_SECOND) - 1, now
+            if allowance < 0:
+                await asyncio.sleep(-allowance / REQUESTS_PER_SECOND)
+
+    def _take(self, request: Request) -> None:
+        self.requests += 1
+        outcome = self.machine.on_request(request, time.monotonic())
+        self._awake.set()
+        if outcome is not None:
+            self.on_outcome(self, outcome)
+
+    def end(self) -> None:
+        """Ends the stream as soon as nothing is under way."""
+        self._ends = True
+        self._awake.set()
+
+    def close(self) -> None:
+        """The stream is over."""
+        self.machine.close()
+        self._session.close()
+
+
+def _log_outcome(connection: Connection, outcome: Outcome) -> None:
+    for resource in outcome.refused:
+        log.warning(
+            "refused by Envoy",
+            extra={
+                "proxy": connection.proxy.name,
+                "type": outcome.type_url.rpartition(".")[2],
+                "resource": resource.name,
+                "objects": ", ".join(map(str, resource.origins)),
+                "words": outcome.words[:1000],
+            },
+        )

@@ -1,0 +1,206 @@
+"""Streams over real gRPC: who is let in, what is sent, how each wrong one ends, and that others notice nothing."""
+
+import asyncio
+import contextlib
+
+import grpc
+import pytest
+
+from common.errors import UsageError
+from mesh.serve import connection, server
+from mesh.serve.server import Port, Server
+from mesh.xds.types import CDS, EDS, LDS
+from tests.unit.mesh.serve.streams import NODE_ID, HandMade, client, serving
+from tests.unit.mesh.xds.envoy import state
+
+WORLD = {"cds": {"a": "1"}, "eds": {"a": "1"}, "lds": {"in": "1"}}
+
+
+def run(test):
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "whole"])
+def test_a_change_reaches_the_stream(delta):
+    async def talk():
+        mesh = HandMade()
+        async with serving(mesh) as served, client(served, delta=delta) as envoy:
+            await envoy.ask(CDS)
+            mesh.change(state(**WORLD))
+            first = await envoy.answer()
+            assert (first.type_url, len(first.resources)) == (CDS, 1)
+            await envoy.ask(CDS, response_nonce=first.nonce, node=None)
+            mesh.change(state(**WORLD | {"cds": {"a": "1", "b": "1"}}))
+            second = await envoy.answer()
+            assert [one.name for one in second.resources] == ["b"] if delta else len(second.resources) == 2
+            (live,) = served.connections
+            assert (live.proxy.name, live.delta, live.requests) == ("web-1.shop", delta, 2)
+        assert served.connections == set()
+        assert mesh.sessions == []
+
+    run(talk)
+
+
+ODD = {
+    "no bytes of a request": (b"\xff\xff\xff", "INVALID_ARGUMENT", "no discovery request"),
+    "no type": (b"", "INVALID_ARGUMENT", "without type_url"),
+    "no node": (b"\x22\x01x", "INVALID_ARGUMENT", "no node"),
+}
+
+
+@pytest.mark.parametrize(("body", "code", "words"), ODD.values(), ids=ODD)
+def test_what_is_no_first_request_ends_its_stream_alone(body, code, words):
+    async def talk():
+        mesh = HandMade(state(**WORLD))
+        async with serving(mesh) as served, client(served, delta=False) as odd, client(served) as good:
+            await good.ask(CDS)
+            assert await good.answer()
+            await odd.call.write(body)
+            ended, said = await odd.ends()
+            assert (ended.name, words in said) == (code, True), said
+            assert len(served.connections) == 1
+
+    run(talk)
+
+
+@pytest.mark.parametrize("node", ["odd", "x~1.2.3.4~a.b~c", "sidecar~nowhere~a.b~c", "sidecar~1.2.3.4~ab~c"])
+def test_a_node_that_does_not_say_who_it_is(node):
+    async def talk():
+        async with serving(HandMade()) as served, client(served) as odd:
+            await odd.ask(CDS, node=node)
+            ended, said = await odd.ends()
+            assert ended is grpc.StatusCode.INVALID_ARGUMENT
+            assert node in said
+
+    run(talk)
+
+
+def test_garbage_later_ends_the_stream_too():
+    async def talk():
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as odd:
+            await odd.ask(CDS)
+            await odd.answer()
+            await odd.call.write(b"\xff\xff")
+            ended, _ = await odd.ends()
+            assert ended is grpc.StatusCode.INVALID_ARGUMENT
+            assert served.connections == set()
+
+    run(talk)
+
+
+def test_ten_thousand_names_are_answered_and_too_many_end_the_stream():
+    async def talk():
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as many:
+            await many.ask(EDS, resource_names_subscribe=[f"n{number}" for number in range(10_000)])
+            answer = await many.answer()
+            assert len(answer.resources) == 10_000
+            await many.ask(EDS, resource_names_subscribe=[f"m{number}" for number in range(45_000)])
+            ended, said = await many.ends()
+            assert (ended, "50000 names" in said) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+
+    run(talk)
+
+
+def test_a_request_that_is_too_large_ends_the_stream():
+    async def talk():
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as odd:
+            await odd.call.write(b"\x1a" + b"\x80\x80\x80\x08" + b"x" * (16 << 20))
+            ended, _ = await odd.ends()
+            assert ended is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    run(talk)
+
+
+def test_a_stream_that_asks_nothing_ends(monkeypatch):
+    monkeypatch.setattr(server, "FIRST_REQUEST_SECONDS", 0.1)
+
+    async def talk():
+        async with serving(HandMade()) as served, client(served) as silent:
+            ended, said = await silent.ends()
+            assert (ended.name, said) == ("INVALID_ARGUMENT", "no request within 0 s")
+
+    run(talk)
+
+
+def test_a_stream_that_reads_nothing_ends_and_others_are_served_meanwhile(monkeypatch):
+    monkeypatch.setattr(connection, "WRITE_SECONDS", 0.5)
+    large = {"cds": {f"c{number}": "x" * 900_000 for number in range(20)}, "lds": {"in": "1"}}
+
+    async def talk():
+        mesh = HandMade(state(**large))
+        window = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+        async with serving(mesh) as served, client(served, options=window, delta=False) as slow, client(served) as good:
+            await slow.ask(CDS)
+            await good.ask(LDS)
+            assert await good.answer()
+            while len(served.connections) > 1:
+                await asyncio.sleep(0.05)
+            (left,) = served.connections
+            assert left.delta
+
+    run(talk)
+
+
+def test_more_streams_than_are_served(monkeypatch):
+    monkeypatch.setattr(server, "MAX_STREAMS", 1)
+
+    async def talk():
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as first, client(served) as second:
+            await first.ask(CDS)
+            assert await first.answer()
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await second.ask(CDS)
+            ended, _ = await second.ends()
+            assert ended is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    run(talk)
+
+
+def test_a_stream_ends_by_itself_once_nothing_is_under_way(monkeypatch):
+    monkeypatch.setattr(server, "STREAM_SECONDS", 0.1)
+
+    async def talk():
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as envoy:
+            await envoy.ask(CDS)
+            answer = await envoy.answer()
+            await asyncio.sleep(0.3)
+            assert len(served.connections) == 1  # the answer to its answer is not there yet
+            await envoy.ask(EDS, resource_names_subscribe=["a"])
+            endpoints = await envoy.answer()
+            await envoy.ask(CDS, response_nonce=answer.nonce)
+            await envoy.ask(EDS, response_nonce=endpoints.nonce)
+            ended, _ = await envoy.ends()
+            assert ended is grpc.StatusCode.OK
+
+    run(talk)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "example.org:1"])
+def test_without_tokens_only_this_machine_is_served(address):
+    with pytest.raises(UsageError, match="only an address of this machine alone is allowed"):
+        run(lambda: Server(HandMade(), None).start(Port(address)))
+
+
+def test_an_address_that_is_in_use():
+    async def talk():
+        async with serving(HandMade()) as served:
+            with pytest.raises(UsageError, match=served.bound[0]):
+                await Server(HandMade(), None).start(Port(served.bound[0]))
+
+    run(talk)
+
+
+def test_the_node_is_read_whole():
+    async def talk():
+        mesh = HandMade(state(**WORLD))
+        async with serving(mesh) as served, client(served) as envoy:
+            await envoy.ask(CDS, node=NODE_ID)
+            await envoy.answer()
+            (session,) = mesh.sessions
+            assert (session.proxy.pod, session.proxy.namespace, session.proxy.addresses) == (
+                "web-1",
+                "shop",
+                ("10.0.0.7",),
+            )
+
+    run(talk)
