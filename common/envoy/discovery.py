@@ -22,6 +22,12 @@ from common.envoy.sidecar import Discovery, Sidecar
 from common.envoy.traffic import KEEPALIVE, OUTBOUND, passthrough
 
 XDS: Final = "xds-grpc"
+# Where a pod of the profile mesh has what it needs to be known; the token is for this audience alone.
+FOLDER: Final = "/var/run/secrets/pymesh"
+CA, TOKEN = f"{FOLDER}/root-cert.pem", f"{FOLDER}/token"
+AUDIENCE: Final = "pymesh"
+# The ConfigMap with root-cert.pem that the control plane keeps in every namespace.
+CA_CONFIG_MAP: Final = "pymesh-ca-root-cert"
 FALLBACK: Final = "virtualOutbound-fallback"
 FALLBACK_CLUSTER: Final = f"{OUTBOUND}-fallback"
 FETCH_TIMEOUT: Final = "3s"

@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from common.envoy.bootstrap import bootstrap, node
+from common.envoy.discovery import CA, TOKEN
+from common.envoy.parts import literal
 from common.envoy.sidecar import DETECTION_TIMEOUT, AccessLog, Discovery, Sidecar
 
 MESH_FIELDS = (
@@ -35,33 +37,41 @@ def envoy_bootstrap(
     containers: Sequence[str] = (),
     router: bool = False,
     discovery: str = "",
-    ca: str = "",
-    token: str = "",
-    metadata: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+    service_account: str | None = "",
+    cluster: str | None = "",
 ) -> str:
     """The bootstrap as compact JSON, for the template's `--config-yaml`.
 
     `mesh` is the mesh configuration (MeshConfig), of which MESH_FIELDS count, `mode` the interception mode; `workload`
-    and `containers`, the app's, go into the node's metadata, as does all of `metadata`, where nothing is to be
-    expanded by kubelet but what `$(…)` names. `discovery` is the control plane's HOST:PORT; it, `ca` and `token` are as
-    in Discovery. Raises ValueError, naming the setting, for a bad one.
+    and `containers`, the app's, go into the node's metadata. `discovery` is the control plane's HOST:PORT, empty for
+    none; it is told the pod's `labels`, `service_account` and `cluster` too, by a proxy that has the files of
+    discovery.FOLDER. Raises ValueError, naming the setting, for a bad one.
     """
     asked = {name: mesh[name] for name in MESH_FIELDS if name in mesh} if mesh else {}
-    told = {
+    metadata: dict[str, Any] = {
         "NAME": "$(POD_NAME)",
         "NAMESPACE": "$(POD_NAMESPACE)",
         "WORKLOAD_NAME": workload,
         "APP_CONTAINERS": ",".join(containers),
         "INTERCEPTION_MODE": mode,
     }
-    who = _json(node(Sidecar(node_cluster=service_cluster, metadata=told | dict(metadata or {}), router=router)))
+    if discovery:
+        metadata |= {
+            "SERVICE_ACCOUNT": service_account or "default",
+            "LABELS": {literal(name): literal(value) for name, value in (labels or {}).items()},
+            "CLUSTER_ID": cluster or "Kubernetes",
+            "INSTANCE_IPS": "$(INSTANCE_IPS)",
+            "NODE_NAME": "$(NODE_NAME)",
+        }
+    who = _json(node(Sidecar(node_cluster=service_cluster, metadata=metadata, router=router)))
     arguments = {
         "mesh": asked,
         "probers": probers or {},
         "mode": mode,
         "status_port": status_port,
         "router": router,
-        "discovery": [discovery, ca, token],
+        "discovery": discovery,
     }
     return f'{{"node":{who},{_behind_node(_json(arguments))}'
 
@@ -70,13 +80,12 @@ def envoy_bootstrap(
 def _behind_node(arguments: str) -> str:
     """The bootstrap from its second field on, for these arguments, which are JSON: the same for very many pods."""
     pod = json.loads(arguments)
-    address, ca, token = pod["discovery"]
     sidecar = Sidecar(
         probers=pod["probers"],
         transparent=pod["mode"] == "TPROXY",
         status_port=pod["status_port"],
         router=pod["router"],
-        discovery=discovery_at(address, ca, token) if address else None,
+        discovery=discovery_at(pod["discovery"], CA, TOKEN) if pod["discovery"] else None,
         **of_mesh(pod["mesh"]),
     )
     message = bootstrap(sidecar)
@@ -95,11 +104,10 @@ def of_mesh(mesh: Mapping[str, Any]) -> dict[str, Any]:
 
 def discovery_at(address: str, ca: str = "", token: str = "") -> Discovery:
     """The control plane at HOST:PORT; an IPv6 address stands in brackets. Raises ValueError."""
-    host, _, port = address.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not bare or (":" in bare) != host.startswith("[") or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"{address!r} is no HOST:PORT such as pymesh.pysidecar.svc:15012 or [::1]:15010")
-    return Discovery(bare, int(port), ca, token)
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.%]+)\]|([^:\[\]]+)):([0-9]{1,5})", address)
+    if not match or not 0 < int(match[3]) < 65536:
+        raise ValueError(f"{address!r} is no HOST:PORT such as pymesh.pysidecar-system.svc:15012 or [::1]:15010")
+    return Discovery(match[1] or match[2], int(match[3]), ca, token)
 
 
 @lru_cache(maxsize=128)

@@ -14,6 +14,7 @@ from common.errors import SettingsError
 from common.yamlio import load_yaml
 
 DEFAULT = "standalone"
+MESH = "mesh"
 ISTIO = "istio"
 
 # The files of webhook/templates that make up each profile, by the name that pods ask for.
@@ -25,6 +26,12 @@ TEMPLATES: dict[str, dict[str, str]] = {
         "grpc-simple": "grpc-simple.yaml",
     },
     DEFAULT: {"sidecar": "standalone.yaml"},
+    MESH: {"sidecar": "standalone.yaml", "gateway": "mesh-gateway.yaml"},
+}
+# The files of the values that each profile starts from, each laid over the one before.
+VALUES: dict[str, tuple[str, ...]] = {
+    DEFAULT: ("standalone-values.yaml",),
+    MESH: ("standalone-values.yaml", "mesh-values.yaml"),
 }
 
 
@@ -35,7 +42,10 @@ def profile_of(values: Mapping[str, Any], *, defaults: bool) -> tuple[str, dict[
         raise SettingsError(f"values: profile: {name!r} is not one of {', '.join(TEMPLATES)}")
     if name == ISTIO:
         return name, dict(values)
-    return name, overlay(load_yaml(read(f"{name}-values.yaml"), f"profile {name}"), values)
+    merged: dict[str, Any] = {}
+    for file in VALUES[name]:
+        merged = overlay(merged, load_yaml(read(file), f"profile {name}"))
+    return name, overlay(merged, values)
 
 
 def read(file: str) -> str:

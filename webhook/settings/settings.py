@@ -166,10 +166,11 @@ def _mapping(source: Source, what: str) -> Mapping[str, Any]:
 
 def _proxy_defaults(profile: str, values: Mapping[str, Any]) -> ProxyConfig:
     """The proxy configuration where nothing is said. Istio's templates read their status port from the values."""
-    port = _path(values, "global.proxy.statusPort")
-    if profile == ISTIO or port is None:
+    asked = {name: _path(values, f"global.proxy.{name}") for name in ("statusPort", "discoveryAddress")}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if profile == ISTIO or not given:
         return proxyconfig.DEFAULTS
-    return proxyconfig.overlay(proxyconfig.DEFAULTS, proxyconfig.checked({"statusPort": port}, "values: global.proxy"))
+    return proxyconfig.overlay(proxyconfig.DEFAULTS, proxyconfig.checked(given, "values: global.proxy"))
 
 
 def _injection_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

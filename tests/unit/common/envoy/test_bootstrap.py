@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import envoy
@@ -11,13 +14,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common import tls
+from common.envoy.discovery import FOLDER
 from common.envoy.settings import envoy_bootstrap, seconds
 from demo.pod import expand
 
 
 def as_envoy_gets_it(text: str) -> str:
     """The argument after kubelet has put the container's variables in."""
-    return expand(text, {"INSTANCE_IP": "10.0.0.1", "POD_NAME": "web-1", "POD_NAMESPACE": "shop"})
+    variables = {"INSTANCE_IP": "10.0.0.1", "POD_NAME": "web-1", "POD_NAMESPACE": "shop"}
+    # Envoy reads the files when it starts
+    return expand(text.replace(FOLDER, files()), variables | {"INSTANCE_IPS": "10.0.0.1", "NODE_NAME": "node-1"})
+
+
+@functools.cache
+def files() -> str:
+    """A folder with an authority's certificate and a token, as kubelet mounts one."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "root-cert.pem").write_bytes(tls.new_authority("test", tls.now()).certificate)
+    (folder / "token").write_text("token")
+    return str(folder)
 
 
 def check(text: str) -> None:
@@ -35,6 +51,12 @@ def check(text: str) -> None:
     assert (result.returncode, result.stderr) == (0, ""), result.stderr
 
 
+def test_a_control_plane_s_address_is_checked() -> None:
+    for wrong in ("15010", "host", "host:", ":15010", "host:0", "host:65536", "::1:15010", "[::1:15010"):
+        with pytest.raises(ValueError, match="is no HOST:PORT such as"):
+            envoy_bootstrap(discovery=wrong)
+
+
 HTTP = {"httpGet": {"path": "/", "port": 8080}}
 CASES: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -48,7 +70,7 @@ CASES: dict[str, dict[str, Any]] = {
     "detection timeout": {"mesh": {"protocolDetectionTimeout": "1m0.5s"}},
     "no detection timeout": {"mesh": {"protocolDetectionTimeout": "0s"}},
     "status port": {"status_port": 15099},
-    "control plane": {"discovery": "127.0.0.1:15010", "metadata": {"LABELS": {"app": "web"}, "CLUSTER_ID": "c"}},
+    "control plane": {"discovery": "127.0.0.1:15010", "labels": {"app": "$(x)$"}, "cluster": "c"},
     "control plane and registry only": {
         "discovery": "[::1]:15010",
         "mesh": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},

@@ -35,6 +35,7 @@ VALUES = yaml.safe_load((HERE.parent / "golden_values.yaml").read_text())
 TOLD_IN_PART = {
     "before-proxy": "the order of the init containers",
     "gateway": "whether its sysctls were the template's",
+    "mesh-gateway": "whether its sysctls were the template's",
     "openshift": "the user that OpenShift gave to istio-proxy",
     "probes": "the name of a probe's port",
 }
