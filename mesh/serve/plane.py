@@ -25,6 +25,7 @@ from mesh.world.world import World
 log = logging.getLogger(__name__)
 
 SLICE_SECONDS = 0.01
+FEW_CHANGES = 50
 URGENT_KINDS = frozenset({"EndpointSlice", "Pod"})
 
 
@@ -113,6 +114,7 @@ class Plane:
             return
         until = time.monotonic() + SLICE_SECONDS
         states: dict[Seat, State] = {}
+        built = {session.seat for session in self.sessions if session.state}
         for session in list(self.sessions):
             seat = snapshot.seat_of(self.world, session.proxy)
             if seat != session.seat:
@@ -122,7 +124,9 @@ class Plane:
                 session.seat = seat
             if seat in states:
                 continue
-            for step in snapshot.steps(self.world, seat):
+            # a few changes are soon built; walking all steps to find them would cost more
+            large = seat not in built or len(changed) > FEW_CHANGES
+            for step in snapshot.steps(self.world, seat) if large else ():
                 step()
                 if time.monotonic() > until:
                     await asyncio.sleep(0)
