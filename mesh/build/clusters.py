@@ -130,7 +130,10 @@ def assignment(world: World, scope: Scope, name: ClusterName) -> Message | None:
     service = service_at(world, key) if key else None
     if key is None or service is None or TYPES[service.resolution] != "EDS":
         return None
-    return assignment_of(str(name), endpoints_of(world, key, name.port))
+    endpoints = endpoints_of(world, key, name.port)
+    if service.internal_traffic_policy == "Local":
+        endpoints = tuple(one for one in endpoints if one.node == scope.node)
+    return assignment_of(str(name), endpoints)
 
 
 def assignment_of(name: str, endpoints: tuple[Endpoint, ...]) -> Message:

@@ -16,6 +16,8 @@ from common.envoy.local import ADMIN
 from common.envoy.parts import HTTP_LOG, JSON_LOG, MAX_HEADERS, MAX_HEADERS_KB, TCP_LOG, Message, extension, wildcard
 from common.envoy.parts import http_manager as _manager
 from common.envoy.sidecar import AccessLog
+from mesh.world.sidecars import mesh_config
+from mesh.world.world import World
 
 READY_PORT = 15021
 ADS: Message = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
@@ -67,7 +69,6 @@ def http_manager(
         http_filters=[*filters, CORS, FAULT, ROUTER],
         access_log=logs,
         **{
-            "normalize_path": True,
             "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
             "upgrade_configs": [{"upgrade_type": "websocket"}],
             "stream_idle_timeout": "0s",
@@ -77,6 +78,20 @@ def http_manager(
         }
         | fields,
     )
+
+
+def paths(world: World) -> Message:
+    """What is made of paths before they are compared (MeshConfig.pathNormalization)."""
+    made: Mapping[str, Message] = {
+        "NONE": {"normalize_path": False},
+        "MERGE_SLASHES": {"normalize_path": True, "merge_slashes": True},
+        "DECODE_AND_MERGE_SLASHES": {
+            "normalize_path": True,
+            "merge_slashes": True,
+            "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+        },
+    }
+    return made.get(mesh_config(world).path_normalization.normalization, {"normalize_path": True})
 
 
 def tcp_proxy(stat_prefix: str, clusters: Message, logs: list[Message], **fields: Any) -> Message:

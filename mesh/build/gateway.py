@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from common.envoy.parts import Message, address, typed
-from mesh.build.filters import ADS, TLS_INSPECTOR, access_logs, by_rds, http_manager, tcp_proxy
+from mesh.build.filters import ADS, TLS_INSPECTOR, access_logs, by_rds, http_manager, paths, tcp_proxy
 from mesh.build.routes import render, weighted_tcp
 from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
@@ -77,6 +77,7 @@ def _http_chain(world: World, scope: Scope, place: Place, server: Server) -> Mes
                 access_logs(access_log(world), "gateway", http=True),
                 # the client is who connects: what it says of itself in headers is not believed
                 use_remote_address=True,
+                **paths(world),
             )
         ],
     }

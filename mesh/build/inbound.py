@@ -21,6 +21,7 @@ from mesh.build.filters import (
     TLS_INSPECTOR,
     access_logs,
     http_manager,
+    paths,
     tcp_proxy,
 )
 from mesh.build.outbound import unknown_chain
@@ -203,6 +204,7 @@ def _http(world: World, name: str, match: Message, to: str, operation: str) -> M
                 {"route_config": {"name": to, "virtual_hosts": [host], "validate_clusters": False}},
                 access_logs(access_log(world), "inbound", http=True),
                 use_remote_address=False,
+                **paths(world),
                 skip_xff_append=True,
                 # an HTTP/2 connection to a port that only speaks HTTP/1 is the client's own affair
                 codec_type="AUTO",

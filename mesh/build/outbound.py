@@ -23,6 +23,7 @@ from mesh.build.filters import (
     access_logs,
     by_rds,
     http_manager,
+    paths,
     tcp_proxy,
 )
 from mesh.build.routes import weighted_tcp
@@ -173,6 +174,7 @@ def _http_chain(world: World, scope: Scope, bind: Bind, table: str, bindings: tu
                 access_logs(access_log(world), "outbound", http=True),
                 filters=[GRPC_WEB] if any(port.protocol == "GRPC-Web" for port in ports) else [],
                 use_remote_address=False,
+                **paths(world),
                 skip_xff_append=True,
             )
         ],

@@ -57,6 +57,9 @@ def hosts_beside_of(world: World, scope: Scope, table: str) -> Mapping[str, Obje
 @query
 def table_domains(world: World, scope: Scope, table: str) -> Mapping[str, tuple[str, ...]]:
     """The domains of each virtual host by its name; who comes first has a domain, for Envoy wants each once."""
+    if not table.isdecimal():
+        # the listener of one host's address: whatever the Host, it is meant
+        return {f"{key.host}:{port}": ("*",) for key, port in table_hosts(world, scope, table)}
     wanted = [(f"{key.host}:{port}", _domains(world, scope, key)) for key, port in table_hosts(world, scope, table)]
     wanted += [(f"{host}:{table}", [host]) for host in hosts_beside_of(world, scope, table)]
     taken: set[str] = set()
@@ -80,7 +83,8 @@ def _domains(world: World, scope: Scope, key: ServiceKey) -> list[str]:
 @query
 def virtual_hosts(world: World, scope: Scope, table: str) -> tuple[str, ...]:
     """The names of a table's virtual hosts, in order; the one for all other hosts is last."""
-    return *table_domains(world, scope, table), ALLOW_ANY
+    named = tuple(table_domains(world, scope, table))
+    return (*named, ALLOW_ANY) if table.isdecimal() else named
 
 
 @query

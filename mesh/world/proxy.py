@@ -79,8 +79,8 @@ def proxy_of(node: Mapping[str, Any]) -> Proxy:
 class Scope:
     """What can tell proxies apart in what they see of others: all proxies of one scope are sent the same.
 
-    `labels` holds only those keys that some selector in the world mentions, and `locality` is empty unless something
-    is decided by it: so the pods of many Deployments share a scope, and with it all that is built for it.
+    `labels` holds only those keys that some selector in the world mentions, and `locality` and `node` are empty unless
+    something is decided by them: so the pods of many Deployments share a scope, and with it all that is built for it.
     """
 
     kind: Kind
@@ -88,6 +88,7 @@ class Scope:
     labels: tuple[tuple[str, str], ...] = ()
     locality: Locality = NOWHERE
     domain: str = "cluster.local"
+    node: str = ""
 
     def matches(self, selector: Mapping[str, str]) -> bool:
         """All of the selector's labels are the proxy's; an empty selector takes every proxy."""

@@ -38,6 +38,12 @@ def locality_counts(world: World) -> bool:
 
 
 @query
+def node_counts(world: World) -> bool:
+    """Whether anything is decided by the node that a proxy runs on."""
+    return any(one.internal_traffic_policy == "Local" for one in world.all("Service").values())
+
+
+@query
 def scope_of_pod(
     world: World, kind: str, namespace: str, pod: str, labels: tuple[tuple[str, str], ...], where: Locality, domain: str
 ) -> Scope:
@@ -53,6 +59,7 @@ def scope_of_pod(
         tuple(sorted((key, value) for key, value in all_.items() if key in asked)),
         where if locality_counts(world) else NOWHERE,
         domain,
+        known.node_name if known and node_counts(world) else "",
     )
 
 
