@@ -11,7 +11,7 @@ The way of a packet's rules:
     capture, rules                  the policy: pure, one for every backend
     iptables_text, tables, nft_text rules as text, and back
     backends, routing               what is there, and steps that change it
-    apply, transaction              compare, decide, change all or nothing
+    apply, transaction, lock        compare, decide, change all or nothing, one run at a time
     landing                         where a ruleset lets a packet land: pure
     probes, validate, wire          --run-validation: packets sent, and where they arrive
     cli, usage, show, log, errors, hints, difference   what people see
