@@ -45,7 +45,7 @@ def test_lint() -> None:
         'autoscaling={"enabled":"yes"}',
         'serviceMonitor.interval="30"',
         "prometheusRule.refusedShare=10",
-        "prometheusRule.certificateDays=1",
+        "prometheusRule.certificateDays=0",
         'topologySpreadConstraints=[{"topologyKey":"zone"}]',
     ],
 )

@@ -70,6 +70,7 @@ def test_an_autoscaler_takes_the_place_of_replicas() -> None:
     scaled = found["HorizontalPodAutoscaler", "pyinject"]["spec"]
     assert (scaled["scaleTargetRef"]["name"], scaled["minReplicas"]) == ("pyinject", 3)
     assert ("PodDisruptionBudget", "pyinject") in found  # by minReplicas, not by replicas
+    assert "resources.requests.cpu" in refusal('autoscaling={"enabled":true}', 'resources={"requests":null}')
     assert "autoscaling.minReplicas is 9" in refusal('autoscaling={"enabled":true,"minReplicas":9}')
 
 

@@ -98,6 +98,6 @@ def test_panels_show_something(path: Path, tmp_path: Path) -> None:
 def test_grafana_finds_each_dashboard_by_its_label() -> None:
     found = rendered("dashboards.enabled=true")
     for path in DASHBOARDS:
-        made = found["ConfigMap", f"pyinject-dashboard-{path.stem}"]
+        made = found["ConfigMap", f"{path.stem}-dashboard"]
         assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
         assert json.loads(made["data"][path.name]) == json.loads(path.read_text())

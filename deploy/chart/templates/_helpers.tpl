@@ -50,7 +50,7 @@ labels:
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end }}
@@ -99,8 +99,8 @@ topologySpreadConstraints:
 {{/* A label selector with more requirements added. Arguments: expressions (a list), and also, a selector of the user's. */}}
 {{- define "pysidecar.narrowed" -}}
 matchExpressions:
-  {{- toYaml (concat .expressions (.also.matchExpressions | default list)) | nindent 2 }}
-{{- with .also.matchLabels }}
+  {{- toYaml (concat .expressions ((.also).matchExpressions | default list)) | nindent 2 }}
+{{- with (.also).matchLabels }}
 matchLabels:
   {{- toYaml . | nindent 2 }}
 {{- end }}
