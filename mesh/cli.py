@@ -17,6 +17,7 @@ from mesh import __version__
 COMMANDS = {
     "bootstrap": "bootstrap",
     "completion": "completion",
+    "serve": "serve",
 }
 
 
