@@ -13,7 +13,8 @@ from webhook.documents import edit, files
 from webhook.documents.causes import Sources
 from webhook.documents.offline import Injector, inject_document, uninject_document
 from webhook.pod.annotations import OVERRIDES
-from webhook.pod.uninject import HANDLERS, is_injected
+from webhook.pod.probes import ACTIONS
+from webhook.pod.uninject import is_injected
 from webhook.settings.containers import LISTS
 
 # Small values in the shape of Istio's, for the templates of Istio's profile; None is the profile standalone.
@@ -117,7 +118,7 @@ def _is_admissible(pod: Any) -> bool:
         for handler in holder.values()
         if isinstance(handler, dict)
     ]
-    ways = [handler[way] for handler in handlers for way in HANDLERS if isinstance(handler.get(way), dict)]
+    ways = [handler[way] for handler in handlers for way in ACTIONS if isinstance(handler.get(way), dict)]
     names = {container.get("name") for container in containers}
     return len(names) == len(containers) and all(way.get("port") for way in ways)
 

@@ -59,9 +59,7 @@ def _tell(outcome: Outcome) -> None:
             options.note("note", f"{where}: {place}: {result.decision.message}")
         for warning in result.warnings:
             options.note("warning", f"{where}: {place}: {warning}")
-    if not outcome.kept:
-        options.note(
-            "warning", f"{where}: written anew without its comments: an anchor (&) and its alias (*) now differ"
-        )
+    if outcome.anew:
+        options.note("warning", f"{where}: written anew without its comments: {outcome.anew}")
     if not outcome.exact:
         options.note("note", f"{where}: JSON has no comments, so uninject will not give it back in every detail")

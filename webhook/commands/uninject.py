@@ -36,10 +36,13 @@ def run(args: argparse.Namespace) -> int:
     for file in options.read(args):
         outcomes = [uninject_document(document) for document in file.documents]
         for outcome in outcomes:
+            where = outcome.document.where
             if outcome.text == outcome.document.text and any(pods.find(outcome.document.value)):
-                options.note("note", f"{outcome.document.where}: not injected: passed through unchanged")
-            if not outcome.kept:
-                options.note("warning", f"{outcome.document.where}: written anew without its comments")
+                options.note("note", f"{where}: not injected: passed through unchanged")
+            if outcome.anew:
+                options.note("warning", f"{where}: written anew without its comments: {outcome.anew}")
+            for misfit in outcome.misfits:
+                options.note("warning", f"{where}: {misfit} was edited since it was injected, and stays as it is")
         written.append(file.encoded(outcome.text for outcome in outcomes))
     options.write(files.joined(written), args.output)
     return 0

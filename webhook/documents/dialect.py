@@ -169,7 +169,9 @@ def _scalar(node: yaml.ScalarNode) -> Any:
                 base = 8 if len(unsigned) > 1 and unsigned[0] == "0" and unsigned[1].isdigit() else 0
                 return int(digits, base)
             case "float":
-                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+                number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+                # beyond the range of numbers (1e400): kubectl's parser leaves it a string
+                return text if math.isinf(number) and not text.lower().endswith("inf") else number
     except (ValueError, KeyError) as error:
         raise DocumentError(node.start_mark.line, f"{text!r} is no {kind}") from error
     raise DocumentError(node.start_mark.line, f"the tag {node.tag} is unknown to Kubernetes")

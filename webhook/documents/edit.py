@@ -31,27 +31,29 @@ class Edit(NamedTuple):
 
 
 class _WholeError(Exception):
-    """A node that cannot be edited in place: whoever holds it replaces it."""
+    """A node that cannot be edited in place, and why: whoever holds it replaces it."""
 
 
-def rewrite(text: str, before: Any, after: Any) -> tuple[str, bool]:
-    """The text of a document, whose value is `before`, changed to read as `after`; and whether its other lines stayed.
-
-    They do not where an anchor is edited whose aliases stay as they were: then the document is written anew, without
-    its comments.
+def rewrite(text: str, before: Any, after: Any) -> tuple[str, str]:
+    """The text of a document, whose value is `before`, changed to read as `after`; and why its other lines are not as
+    they were, but written anew, without comments. That is empty where they are: nearly always.
     """
+    end = "" if text.endswith("\n") else "\n"  # what the last line lacks, and is to lack again
+    text += end
     node = dialect.compose(text)
+    why = "it was empty"
     if node is not None:
-        editor = _Editor(text, node)
         try:
-            edited = apply(text, 0, len(text), editor.edits(node, before, after))
-        except _WholeError:
-            edited = ""
-        if edited and _reads_as(edited, after):
-            return edited, True
+            edited = apply(text, 0, len(text), _Editor(text, node).edits(node, before, after)).removesuffix(end)
+            if _reads_as(edited, after):
+                return edited, ""
+            aliases = "an anchor (&) is edited whose alias (*) is to stay as it was"
+            why = aliases if _has_aliases(node) else "edited in place it would read otherwise"
+        except _WholeError as error:
+            why = str(error)
     marker = "---\n" if text.startswith("---") else ""
     lines = dialect.block(after, 0, 0) if after and isinstance(after, (dict, list)) else [dialect.scalar(after)]
-    return marker + "".join(f"{line}\n" for line in lines), False
+    return marker + "".join(f"{line}\n" for line in lines), why
 
 
 def same(one: Any, other: Any) -> bool:
@@ -84,6 +86,21 @@ def _reads_as(text: str, value: Any) -> bool:
         return False
 
 
+def _has_aliases(root: yaml.Node) -> bool:
+    """Whether one node stands in two places."""
+    pending, seen = [root], set()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:
+            return True
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending += node.value
+        elif isinstance(node, yaml.MappingNode):
+            pending += [part for pair in node.value for part in pair]
+    return False
+
+
 class _Editor:
     """Finds the edits of one document; all places are indices into its text."""
 
@@ -99,13 +116,15 @@ class _Editor:
             return self._mapping(node, before, after)
         if after and isinstance(node, yaml.SequenceNode) and isinstance(after, list) and not node.flow_style:
             return self._sequence(node, before, after)
-        raise _WholeError
+        if isinstance(node, yaml.CollectionNode) and node.flow_style:
+            raise _WholeError(f"line {node.start_mark.line + 1} is in flow style ({{…}} or […])")
+        raise _WholeError("nothing of it stays")
 
     def _mapping(self, node: yaml.MappingNode, before: dict[str, Any], after: dict[str, Any]) -> list[Edit]:
         entries = [(dialect.key_text(key), key, value) for key, value in node.value if not dialect.is_merge(key)]
         written = {key for key, _, _ in entries}
         if not entries or not written & after.keys():
-            raise _WholeError
+            raise _WholeError("none of its keys stays where it is written (<< takes keys from elsewhere)")
         column = entries[0][1].start_mark.column
         edits = []
         for name, key, value in entries:
@@ -189,7 +208,7 @@ class _Editor:
         if node.start_mark.index < begin:  # an alias, whose node is its anchor's
             found = _ALIAS.match(self._text, begin)
             if found is None:
-                raise _WholeError
+                raise _WholeError(f"an alias (*) in line {self._text.count(chr(10), 0, begin) + 1} is not found again")
             return found.end()
         return self._node_end(node)
 
@@ -211,18 +230,19 @@ class _Editor:
         for _ in node.value[1:]:
             match = dash.search(text, position, node.end_mark.index)
             if match is None:
-                raise _WholeError
+                raise _WholeError(f"the list of line {node.start_mark.line + 1} has items that begin in one line")
             found.append(match.end() - 1)
             position = match.end()
         if dash.search(text, position, node.end_mark.index):
-            raise _WholeError
+            raise _WholeError(f"the list of line {node.start_mark.line + 1} has text that looks like an item")
         return found
 
     def _line_start(self, index: int, column: int) -> int:
         """The start of the line, in which nothing else may stand before `index`."""
         start = index - column
         if start < 0 or self._text[start:index].strip(" ") or (start and self._text[start - 1] != "\n"):
-            raise _WholeError
+            line = self._text.count("\n", 0, index) + 1
+            raise _WholeError(f"in line {line} something stands before the key (--- or ?)")
         return start
 
     def _line_end(self, index: int) -> int:

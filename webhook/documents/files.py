@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,32 +50,45 @@ class Document:
         leading = re.match(r"(?:---[^\n]*\n|\s*#[^\n]*\n|\s*\n)*", self.text)
         return f"{self.file}:{self.line + self.text.count(chr(10), 0, leading.end() if leading else 0)}"
 
-    def rewritten(self, value: Any) -> tuple[str, bool]:
-        """The text with `value` in the place of this one, and whether comments and layout stayed."""
+    def rewritten(self, value: Any) -> tuple[str, str]:
+        """The text with `value` in the place of this one, and why comments and layout did not stay, or nothing."""
         if not self.json:
             return edit.rewrite(self.text, self.value, value)
         indented = re.search(r"\n([ \t]+)\S", self.text)
         separators = None if indented else (",", ":")
         end = self.text[len(self.text.rstrip()) :]
         indent = indented[1] if indented else None
-        return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators) + end, True
+        return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators) + end, ""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The documents of one file, and what its bytes had beside them."""
+    """The documents of one file, and what its bytes had beside them; no `line_ends` where all are "\\n"."""
 
     name: str
     documents: tuple[Document, ...]
-    crlf: bool = False
+    line_ends: tuple[str, ...] = ()
     byte_order_mark: bool = False
 
     def encoded(self, texts: Iterable[str]) -> bytes:
-        """The file with these texts for its documents, in UTF-8."""
+        """The file with these texts for its documents, in UTF-8. Lines that stay end as they did, "\\n" or "\\r\\n",
+        and new ones as most.
+        """
         text = "".join(texts)
-        if self.crlf:
-            text = text.replace("\n", "\r\n")
+        if "\r\n" in self.line_ends:
+            text = self._with_line_ends(text)
         return codecs.BOM_UTF8 * self.byte_order_mark + text.encode()
+
+    def _with_line_ends(self, text: str) -> str:
+        usual = max(("\n", "\r\n"), key=self.line_ends.count)
+        if "\n" not in self.line_ends:
+            return text.replace("\n", usual)
+        before, after = "".join(document.text for document in self.documents).split("\n"), text.split("\n")
+        ends = [usual] * len(after)
+        for old, new, size in SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks():
+            known = self.line_ends[old : old + size]
+            ends[new : new + len(known)] = known
+        return "".join(line + end for line, end in zip(after[:-1], ends[:-1], strict=True)) + after[-1]
 
 
 def paths(names: Sequence[str], *, recursive: bool = False) -> Iterator[str]:
@@ -107,9 +122,9 @@ def parse(data: bytes, name: str) -> File:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(f"{name}:{line}: no UTF-8: byte {error.object[error.start]:#04x} ({error.reason})") from error
-    crlf = "\r\n" in text
+    line_ends = tuple(re.findall(r"\r?\n", text)) if "\r\n" in text else ()
     documents = _documents(text.replace("\r\n", "\n"), name)
-    return File(name, tuple(documents), crlf, byte_order_mark=encoding == "utf-8-sig")
+    return File(name, tuple(documents), line_ends, byte_order_mark=encoding == "utf-8-sig")
 
 
 def _documents(text: str, name: str) -> Iterator[Document]:
@@ -148,6 +163,23 @@ class _DuplicateKeyError(ValueError):
     pass
 
 
+class _RangeError(ValueError):
+    pass
+
+
+def _finite(text: str) -> float:
+    """A JSON number: 1e400 is more than any program can hold that reads the file, and would become another."""
+    number = float(text)
+    if math.isinf(number):
+        raise _RangeError(text)
+    return number
+
+
+def _no_number(text: str) -> float:
+    """NaN, Infinity: Python's parser takes them, JSON has no such thing."""
+    raise json.JSONDecodeError("no JSON", text, 0)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -158,7 +190,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _json_documents(text: str, name: str) -> list[Document] | None:
     """The objects of a JSON stream; None where the text is not JSON and may be YAML, whose flow style begins alike."""
-    decoder = json.JSONDecoder(object_pairs_hook=_unique)
+    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number)
     documents = []
     start = 0
     while start < len(text):
@@ -170,6 +202,9 @@ def _json_documents(text: str, name: str) -> list[Document] | None:
             json.dumps(value, ensure_ascii=False).encode()
         except json.JSONDecodeError:
             return None
+        except _RangeError as error:
+            found = text.count("\n", 0, text.find(str(error), begin)) + 1
+            raise InputError(f"{name}:{found}: {error} is beyond the range of numbers (1.8e308)") from error
         except _DuplicateKeyError as error:
             found = text.count("\n", 0, text.rfind(f'"{error}"')) + 1
             raise InputError(f"{name}:{found}: duplicate key {str(error)!r}") from error

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from webhook.documents import edit, pods, remark, typed
+from webhook.documents import differences, edit, pods, remark, typed
 from webhook.documents.causes import Sources
 from webhook.documents.files import Document, File
 from webhook.errors import InjectionError, PodError
 from webhook.pod.decide import IGNORED_NAMESPACES
 from webhook.pod.inject import Request, Result, inject
-from webhook.pod.patch import patch
 from webhook.pod.uninject import is_injected, uninject
 from webhook.pod.workload import Workload
 from webhook.settings import Settings
@@ -78,8 +77,9 @@ class Outcome:
     value, text  of the document now; the document's own where nothing changed
     results      of each pod in it that was looked at
     others       kind/name of the objects in it that have no pod
-    kept         whether lines that did not change, and so their comments, are as they were
+    anew         why lines that did not change, and so their comments, are not as they were; empty where they are
     exact        whether uninject will give the document back as it was
+    misfits      where uninject could not restore what was, for it was edited since
     """
 
     document: Document
@@ -87,14 +87,18 @@ class Outcome:
     text: str
     results: tuple[tuple[pods.Place, Result], ...] = ()
     others: tuple[str, ...] = ()
-    kept: bool = True
+    anew: str = ""
     exact: bool = True
+    misfits: tuple[str, ...] = ()
 
 
 def inject_document(document: Document, injector: Injector) -> Outcome:
     """Inject every pod of a document. Raises InjectionError, which names file, line and object."""
     value, results = document.value, []
-    others = tuple(pods.name_of(owner) for owner, path in pods.objects(value) if not any(pods.find_in(owner, path)))
+    objects = [(owner, path, any(pods.find_in(owner, path))) for owner, path in pods.objects(value)]
+    others = tuple(pods.name_of(owner) for owner, _, has_pods in objects if not has_pods)
+    if value is not None and not objects:
+        others = ("what is no object",)
     for place in injector.places(document.value):
         try:
             result = injector.inject(place, place.pod(value))
@@ -103,37 +107,43 @@ def inject_document(document: Document, injector: Injector) -> Outcome:
         results.append((place, result))
         if result.decision.inject:
             value = place.put(value, result.pod)
-        if injector.as_istioctl:
+        if injector.as_istioctl and any(place.owner_path == path for _, path, _ in objects):
             value = pods.replaced(value, place.owner_path, typed.passed_through(pods.at(value, place.owner_path)))
     if edit.same(value, document.value):
         return Outcome(document, document.value, document.text, tuple(results), others)
-    text, kept = document.rewritten(value)
-    left = patch(_told(value), original(document))
+    text, anew = document.rewritten(value)
+    left = differences.between(_told(document, value), original(document)[0])
     if not document.json:
         text = remark.put(text, left)
-    return Outcome(document, value, text, tuple(results), others, kept, exact=not (document.json and left))
+    return Outcome(document, value, text, tuple(results), others, anew, exact=not (document.json and left))
 
 
 def uninject_document(document: Document) -> Outcome:
     """Take the sidecars out of a document. Raises PodError, which names file, line and object."""
-    value = original(document)
+    value, misfits = original(document)
     if edit.same(value, document.value):
         return Outcome(document, document.value, document.text)
-    text, kept = document.rewritten(value)
-    return Outcome(document, value, text if document.json else remark.put(text, []), kept=kept)
+    text, anew = document.rewritten(value)
+    return Outcome(document, value, text if document.json else remark.put(text, []), anew=anew, misfits=tuple(misfits))
 
 
-def original(document: Document) -> Any:
-    """The document's value before it was injected; the same where it was not."""
+def original(document: Document) -> tuple[Any, list[str]]:
+    """The document's value before it was injected; the same where it was not. And where it was edited since, so that
+    what its remark says of that place does not fit any more.
+    """
+    value = _told(document, document.value)
+    return (value, []) if document.json else differences.apply(value, remark.take(document.text)[1])
+
+
+def _told(document: Document, value: Any) -> Any:
+    """A document's value with what its injected pods themselves say of how they were."""
     try:
-        value = _told(document.value)
+        return _uninjected(value)
     except InjectionError as error:
         raise InjectionError(f"{document.where}: {error}") from error
-    return value if document.json else _applied(value, remark.take(document.text)[1])
 
 
-def _told(value: Any) -> Any:
-    """A document's value with what its injected pods themselves say of how they were."""
+def _uninjected(value: Any) -> Any:
     for found in pods.find(value):
         by_istioctl = found.as_istioctl
         place = by_istioctl if is_injected(by_istioctl.pod(value)) else found
@@ -143,18 +153,6 @@ def _told(value: Any) -> Any:
             value = place.put(value, before)
             value = pods.replaced(value, place.owner_path, typed.without_zeros(pods.at(value, place.owner_path)))
     return value
-
-
-def _applied(value: Any, operations: remark.Operations) -> Any:
-    """The patch of a remark applied; a document that was edited since may not fit it any more, and is left as told."""
-    if not operations:
-        return value
-    import jsonpatch
-
-    try:
-        return jsonpatch.JsonPatch(operations).apply(value)
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError):
-        return value
 
 
 def namespaces(files: Iterable[File]) -> dict[str, Mapping[str, Any]]:

@@ -2,7 +2,8 @@
 
 A pod template (core/v1 PodTemplateSpec) is an object under a key `template` (or one that ends so, as podTemplate)
 whose `spec` has `containers`. So Deployments, CronJobs and Knative Services are found, and custom resources
-with any number of templates as well. Objects in a List are looked at one by one.
+with any number of templates as well. Objects in a List are looked at one by one, and so are objects inside of another
+(an OpenShift Template, a ManifestWork): a pod belongs to the nearest object around it.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ def name_of(value: Mapping[str, Any]) -> str:
 
 
 def objects(value: Any, path: Path = ()) -> Iterator[tuple[Mapping[str, Any], Path]]:
-    """The Kubernetes objects of a document: itself, or the items of a List, and their paths."""
+    """The Kubernetes objects of a document: itself, or the items of a List or list, and their paths."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from objects(item, (*path, index))
     if not isinstance(value, dict):
         return
     items = value.get("items")
@@ -86,25 +90,31 @@ def find(value: Any) -> Iterator[Place]:
 
 
 def find_in(owner: Mapping[str, Any], path: Path = ()) -> Iterator[Place]:
-    """The pods of one object."""
+    """The pods of one object, and of objects inside of it."""
     if owner.get("kind") == "Pod" and isinstance(owner.get("spec"), dict):
         yield Place(owner, path, path, path)
     elif not str(owner.get("kind", "")).endswith("Policy"):  # of Kyverno and others: patterns of pods, not pods
-        for found in _templates(owner, path):
-            yield Place(owner, path, found, found)
+        yield from _below(owner, path, owner, path)
 
 
-def _templates(value: Any, path: Path) -> Iterator[Path]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key.lower().endswith("template") and _is_pod_template(item):
-                yield (*path, key)
-            elif isinstance(item, (dict, list)):
-                yield from _templates(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            if isinstance(item, (dict, list)):
-                yield from _templates(item, (*path, index))
+def _below(value: Any, path: Path, owner: Mapping[str, Any], owner_path: Path) -> Iterator[Place]:
+    """The pods below a value, which is part of `owner`."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        below = (*path, key)
+        if not isinstance(item, (dict, list)):
+            continue
+        if isinstance(key, str) and key.lower().endswith("template") and _is_pod_template(item):
+            yield Place(owner, owner_path, below, below)
+        elif isinstance(item, dict) and _is_object(item):
+            yield from find_in(item, below)
+        else:
+            yield from _below(item, below, owner, owner_path)
+
+
+def _is_object(value: Mapping[str, Any]) -> bool:
+    """Whether it is an object of the API in full, and no reference to one, which has no metadata."""
+    about = (value.get("apiVersion"), value.get("kind"))
+    return isinstance(value.get("metadata"), dict) and all(isinstance(text, str) for text in about)
 
 
 def _is_pod_template(value: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from common import jsonio
 from webhook.errors import InjectionError
 from webhook.pod import annotations as names
-from webhook.pod import podtree
+from webhook.pod import podtree, probes
 from webhook.pod.context import Context
 from webhook.pod.merge import merge
 from webhook.pod.podtree import Container, Pod
@@ -25,7 +25,7 @@ from webhook.template import Template
 
 AUTO_IMAGE = "auto"
 
-_HANDLED = frozenset({"readinessProbe", "livenessProbe", "startupProbe", "lifecycle"})
+_HANDLED = frozenset({*probes.PROBES, "lifecycle"})
 _OURS = frozenset({PROXY, INIT, VALIDATION, CORE_DUMP})
 
 # Fields of a container whose zero is as good as nothing in the Kubernetes API (no pointer in its Go types).

@@ -11,8 +11,8 @@ environment:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from common import jsonio
 from webhook.pod import annotations as names
@@ -22,9 +22,11 @@ from webhook.settings.containers import LISTS, PROXY
 
 VARIABLE = "ISTIO_KUBE_APP_PROBERS"
 
-_PROBES = {"readinessProbe": "readyz", "livenessProbe": "livez", "startupProbe": "startupz"}
-_HOOKS = {"preStop": "prestopz", "postStart": "poststartz"}
-_HANDLERS = ("httpGet", "tcpSocket", "grpc")
+# The API's fields and, as Istio's agent knows them, the last part of the path that stands for each.
+PROBES: Final = {"readinessProbe": "readyz", "livenessProbe": "livez", "startupProbe": "startupz"}
+HOOKS: Final = {"preStop": "prestopz", "postStart": "poststartz"}
+# What a probe or hook does but for running a command, of which it has one.
+ACTIONS: Final = ("httpGet", "tcpSocket", "grpc")
 
 Probers = dict[str, dict[str, Any]]
 
@@ -42,8 +44,8 @@ def collect(pod: Pod, earlier: Probers) -> Probers:
     """
     found: Probers = {}
     for container in _apps(pod):
-        for handler, path in _handlers(container):
-            if _is_rewritten(handler, path):
+        for _, handler, path in _handlers(container):
+            if is_rewritten(handler, path):
                 continue
             if (prober := _prober(container, handler)) is not None:
                 found[path] = prober
@@ -63,7 +65,7 @@ def parse(text: str | None) -> Probers:
 
 def _is_prober(value: object) -> bool:
     """Whether an entry says where to ask: the variable may have been written by anyone."""
-    actions = [value.get(kind) for kind in _HANDLERS] if isinstance(value, dict) else []
+    actions = [value.get(kind) for kind in ACTIONS] if isinstance(value, dict) else []
     return any(isinstance(action, dict) and isinstance(action.get("port"), int) for action in actions)
 
 
@@ -84,25 +86,38 @@ def _apps(pod: Pod) -> Iterator[Container]:
                 yield container
 
 
-def _handlers(container: Container) -> Iterator[tuple[dict[str, Any], str]]:
-    """A container's probes and hooks, each with the path that the proxy answers it on."""
+def _handlers(container: Container) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """A container's probes and hooks: the field, what is in it, and the path that the proxy answers it on."""
     name = container.get("name") or ""
-    for field, kind in _PROBES.items():
+    for field, kind in PROBES.items():
         if probe := container.get(field):
-            yield probe, f"/app-health/{name}/{kind}"
-    for field, kind in _HOOKS.items():
+            yield field, probe, f"/app-health/{name}/{kind}"
+    for field, kind in HOOKS.items():
         if hook := (container.get("lifecycle") or {}).get(field):
-            yield hook, f"/app-lifecycle/{name}/{kind}"
+            yield field, hook, f"/app-lifecycle/{name}/{kind}"
 
 
-def _is_rewritten(handler: Mapping[str, Any], path: str) -> bool:
-    """Whether an earlier injection was here: the proxy must not be told to ask itself."""
+def with_handlers(container: Container, change: Callable[[dict[str, Any], str], dict[str, Any]]) -> Container:
+    """The container with what `change` makes of each probe and hook, told its path; the same where all stay."""
+    changed: dict[str, Any] = {}
+    for field, handler, path in _handlers(container):
+        if (new := change(handler, path)) is handler:
+            continue
+        if field in HOOKS:
+            changed["lifecycle"] = {**(changed.get("lifecycle") or container["lifecycle"]), field: new}
+        else:
+            changed[field] = new
+    return {**container, **changed} if changed else container
+
+
+def is_rewritten(handler: Mapping[str, Any], path: str) -> bool:
+    """Whether injection turned it to the proxy, which must not be told to ask itself."""
     return (handler.get("httpGet") or {}).get("path") == path
 
 
 def _prober(container: Container, handler: Mapping[str, Any]) -> dict[str, Any] | None:
     """What to ask, its port a number; None for commands, and for a port's name that the container does not have."""
-    for kind in _HANDLERS:
+    for kind in ACTIONS:
         if (action := handler.get(kind)) is None:
             continue
         port = action.get("port")
@@ -124,23 +139,12 @@ def _named_port(container: Container, name: str) -> int | None:
 
 
 def _rewritten(container: Container, target: int) -> Container:
-    name = container.get("name") or ""
-    changed: dict[str, Any] = {}
-    for field, kind in _PROBES.items():
-        probe = container.get(field)
-        if probe and (new := _redirected(probe, f"/app-health/{name}/{kind}", target)) is not probe:
-            changed[field] = new
-    lifecycle = container.get("lifecycle") or {}
-    for field, kind in _HOOKS.items():
-        hook = lifecycle.get(field)
-        if hook and (new := _redirected(hook, f"/app-lifecycle/{name}/{kind}", target)) is not hook:
-            lifecycle = changed["lifecycle"] = {**lifecycle, field: new}
-    return {**container, **changed} if changed else container
+    return with_handlers(container, lambda handler, path: _redirected(handler, path, target))
 
 
 def _redirected(handler: dict[str, Any], path: str, target: int) -> dict[str, Any]:
     """A probe or hook as an HTTP one to the proxy; the same object where it stays as it is."""
-    kind = next((kind for kind in _HANDLERS if handler.get(kind) is not None), None)
+    kind = next((kind for kind in ACTIONS if handler.get(kind) is not None), None)
     if kind is None:
         return handler
     action: dict[str, Any] = {"path": path, "port": target}
@@ -151,7 +155,7 @@ def _redirected(handler: dict[str, Any], path: str, target: int) -> dict[str, An
             action["scheme"] = "HTTP"
         if action == handler["httpGet"]:
             return handler
-    return {"httpGet": action, **{field: value for field, value in handler.items() if field not in _HANDLERS}}
+    return {"httpGet": action, **{field: value for field, value in handler.items() if field not in ACTIONS}}
 
 
 def to_json(probers: Probers) -> str:

@@ -17,18 +17,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from common import jsonio
 from webhook.errors import AnnotationError
 from webhook.pod import annotations as names
+from webhook.pod import probes
 from webhook.pod.annotations import OVERRIDES, STATUS
 from webhook.pod.podtree import Container, Pod
 from webhook.pod.shape import check_containers, check_pod
 from webhook.settings.containers import INIT, LISTS, PROXY
 
 ADDED: Final = (*LISTS, "volumes", "imagePullSecrets")
-PROBES: Final = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
-HOOKS: Final = {"preStop": "prestopz", "postStart": "poststartz"}
-HANDLERS: Final = ("httpGet", "tcpSocket", "grpc")
-
 # What prometheus.io/… say once the sidecar has merged the app's metrics into its own; the port is the status port.
 _MERGED_METRICS: Final = {"prometheus.io/scrape": "true", "prometheus.io/path": "/stats/prometheus"}
 # Where a CNI plugin redirects, it reads these; the injector writes them where the user has not.
@@ -182,30 +180,21 @@ def _other_networks(networks: str) -> str:
 
 
 def _with_handlers(container: Container, probers: Mapping[str, Any]) -> Container:
-    """A container whose probes and hooks ask the app itself again."""
-    name = container.get("name")
-    probes = {
-        field: _asking(container[field], original)
-        for field, suffix in PROBES.items()
-        if container.get(field) and (original := probers.get(f"/app-health/{name}/{suffix}"))
-    }
-    lifecycle = container.get("lifecycle") or {}
-    hooks = {
-        field: _asking(lifecycle[field], original)
-        for field, suffix in HOOKS.items()
-        if lifecycle.get(field) and (original := probers.get(f"/app-lifecycle/{name}/{suffix}"))
-    }
-    if hooks:
-        probes["lifecycle"] = {**lifecycle, **hooks}
-    return {**container, **probes} if probes else container
+    """A container whose probes and hooks ask the app itself again, but for those that somebody has written since."""
+
+    def asking(handler: dict[str, Any], path: str) -> dict[str, Any]:
+        original = probers.get(path)
+        return _asking(handler, original) if original and probes.is_rewritten(handler, path) else handler
+
+    return probes.with_handlers(container, asking)
 
 
 def _asking(handler: Mapping[str, Any], original: Any) -> dict[str, Any]:
     """A probe or hook that asks in the way of the original one, with its own times and thresholds."""
-    result = {field: value for field, value in handler.items() if field not in HANDLERS}
+    result = {field: value for field, value in handler.items() if field not in probes.ACTIONS}
     if not isinstance(original, dict):
         return result
-    result |= {way: original[way] for way in HANDLERS if way in original}
+    result |= {way: original[way] for way in probes.ACTIONS if way in original}
     get = result.get("httpGet")
     if isinstance(get, dict) and get.get("scheme") == "HTTP" and "scheme" not in (handler.get("httpGet") or {}):
         result["httpGet"] = {field: value for field, value in get.items() if field != "scheme"}
@@ -215,7 +204,7 @@ def _asking(handler: Mapping[str, Any], original: Any) -> dict[str, Any]:
 def _object(text: str | None) -> dict[str, Any]:
     """A JSON object; empty where there is none."""
     try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
+        found = jsonio.loads(text or "{}")
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

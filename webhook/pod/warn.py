@@ -14,6 +14,7 @@ from typing import Any, Final
 from webhook.pod import podtree
 from webhook.pod.annotations import ANNOTATIONS, LABELS, NATIVE_SIDECAR, REWRITE_PROBES, STATUS_PORT
 from webhook.pod.podtree import Container, Pod
+from webhook.pod.probes import PROBES
 from webhook.settings.containers import CORE_DUMP, INIT, LISTS, PROXY, VALIDATION
 
 # What a sidecar listens on, Istio's or this project's: admin, outbound, inbound, HBONE, status, readiness, metrics.
@@ -83,7 +84,7 @@ def _probes_to_no_port(after: Pod) -> Iterator[str]:
     if podtree.annotations_of(after).get(STATUS_PORT, "none").strip("0 "):
         return
     for container in (*_apps(after, "containers"), *_apps(after, "initContainers")):
-        for field in ("readinessProbe", "livenessProbe", "startupProbe"):
+        for field in PROBES:
             if _object(_object(container.get(field)).get("httpGet")).get("port") == 0:
                 yield (
                     f"container {container.get('name')}: {field} goes to status port 0, which the API server refuses; "

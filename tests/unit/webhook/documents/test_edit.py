@@ -47,8 +47,8 @@ def changed(text: str, change: Any) -> str:
     before = value(text)
     after = json.loads(json.dumps(before))
     change(after)
-    rewritten, kept = edit.rewrite(text, before, after)
-    assert kept
+    rewritten, anew = edit.rewrite(text, before, after)
+    assert anew == ""
     assert value(rewritten) == after
     return rewritten
 
@@ -95,9 +95,36 @@ def test_an_alias_is_written_out_and_its_anchor_stays() -> None:
 
 def test_where_an_anchor_changes_but_not_its_alias_the_document_is_written_anew() -> None:
     before = value("a: &x\n  k: 1\nb: *x\n")
-    text, kept = edit.rewrite("a: &x\n  k: 1\nb: *x\n", before, {"a": {"k": 1, "l": 2}, "b": {"k": 1}})
-    assert not kept
+    text, anew = edit.rewrite("a: &x\n  k: 1\nb: *x\n", before, {"a": {"k": 1, "l": 2}, "b": {"k": 1}})
+    assert "an anchor (&)" in anew
     assert value(text) == {"a": {"k": 1, "l": 2}, "b": {"k": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "why"),
+    [
+        ("{a: 1}\n", {"a": 2}, "line 1 is in flow style"),
+        ("", {"a": 2}, "it was empty"),
+        ("x: &x {a: 1}\n", {"b": 1}, "none of its keys stays"),
+        ("--- {a: 1}\n", {"a": 2}, "line 1 is in flow style"),
+        ("? a\n: 1\nb: 2\n", {"b": 2}, "in line 1 something stands before the key"),
+        ("- - 1\n", [[2], 3], ""),
+    ],
+)
+def test_each_cause_of_writing_anew_is_told_as_it_is(text: str, after: Any, why: str) -> None:
+    rewritten, anew = edit.rewrite(text, value(text) if text else None, after)
+    assert value(rewritten) == after
+    assert anew.startswith(why)
+    assert bool(anew) == bool(why)
+
+
+@pytest.mark.parametrize("text", ["a: 1", "a: {b: 1}", "a:\n- b"])
+def test_a_last_line_without_an_end_stays_one(text: str) -> None:
+    before = value(text)
+    more, anew = edit.rewrite(text, before, {**before, "z": 1})
+    assert anew == ""
+    assert more.endswith("z: 1")
+    assert edit.rewrite(more, {**before, "z": 1}, before) == (text, "")
 
 
 def test_removing_what_was_added_gives_the_text_back() -> None:
@@ -108,7 +135,7 @@ def test_removing_what_was_added_gives_the_text_back() -> None:
     spec["containers"].insert(0, {"name": "proxy"})
     spec["volumes"].append({"name": "envoy", "emptyDir": {"medium": "Memory"}})
     text, _ = edit.rewrite(DEPLOYMENT, before, after)
-    assert edit.rewrite(text, after, before) == (DEPLOYMENT, True)
+    assert edit.rewrite(text, after, before) == (DEPLOYMENT, "")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +148,7 @@ def test_removing_what_was_added_gives_the_text_back() -> None:
     ],
 )
 def test_flow_style_stays_while_it_is_short(text: str, after: Any, rewritten: str) -> None:
-    assert edit.rewrite(text, value(text), after) == (rewritten, True)
+    assert edit.rewrite(text, value(text), after) == (rewritten, "")
 
 
 @pytest.mark.parametrize(

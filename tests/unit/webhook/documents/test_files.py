@@ -57,9 +57,9 @@ def test_utf_16_of_powershell_becomes_utf_8() -> None:
 
 def test_json_keeps_its_indentation() -> None:
     document = files.parse(b'{\n    "a": 1\n}\n', "x").documents[0]
-    assert document.rewritten({"a": ["ü"]}) == ('{\n    "a": [\n        "ü"\n    ]\n}\n', True)
+    assert document.rewritten({"a": ["ü"]}) == ('{\n    "a": [\n        "ü"\n    ]\n}\n', "")
     compact = files.parse(b'{"a":1}', "x").documents[0]
-    assert compact.rewritten({"a": [2]}) == ('{"a":[2]}', True)
+    assert compact.rewritten({"a": [2]}) == ('{"a":[2]}', "")
 
 
 def test_flow_style_that_is_no_json_is_yaml() -> None:
@@ -123,3 +123,33 @@ def test_a_directory_stands_for_its_files(tmp_path: Path) -> None:
 
 def test_several_files_join_as_documents() -> None:
     assert files.joined([b"a: 1", b"---\nb: 1\n", b'\xef\xbb\xbf{"c": 1}']) == b'a: 1\n---\nb: 1\n---\n{"c": 1}\n'
+
+
+def test_one_line_end_of_windows_does_not_turn_the_others() -> None:
+    data = b"a: 1  # one\r\nb: 2\nc: 3\n---\nd: 4\r\n"
+    file = files.parse(data, "a.yaml")
+    assert file.encoded(document.text for document in file.documents) == data
+    first, second = file.documents
+    changed, _ = first.rewritten({"a": 1, "b": 2, "c": 3, "z": 26})
+    assert file.encoded([changed, second.text]) == data.replace(b"c: 3\n", b"c: 3\nz: 26\n")
+
+
+def test_a_file_of_windows_stays_one() -> None:
+    file = files.parse(b"a: 1\r\nb: 2\r\n", "a.yaml")
+    changed, _ = file.documents[0].rewritten({"a": 1, "b": 2, "z": 26})
+    assert file.encoded([changed]) == b"a: 1\r\nb: 2\r\nz: 26\r\n"
+
+
+def test_a_number_out_of_range_is_refused_in_json_and_a_string_in_yaml() -> None:
+    """As the API server refuses the one, and kubectl's parser reads the other."""
+    with pytest.raises(InputError, match=r"a\.json:2: 1e400 is beyond the range of numbers"):
+        files.parse(b'{"a":\n1e400}', "a.json")
+    (document,) = files.parse(b"a: 1e400\nb: -.inf\n", "a.yaml").documents
+    assert document.value == {"a": "1e400", "b": float("-inf")}
+    assert document.rewritten({"a": "1e400", "b": 1})[0] == "a: 1e400\nb: 1\n"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_python_takes_for_a_number_is_none(number: str) -> None:
+    (document,) = files.parse(f'{{"a": {number}}}'.encode(), "a.json").documents
+    assert document.value == {"a": number}

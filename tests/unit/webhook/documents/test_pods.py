@@ -32,6 +32,7 @@ POD = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": 
         ({"kind": "ClusterPolicy", "spec": {"rules": [{"pattern": {"spec": {"template": POD}}}]}}, []),
         ({"kind": "Pod", "spec": None}, []),
         (["kind"], []),
+        ([{"kind": "Service"}, {"kind": "Pod", **POD}], [(1,)]),
         (None, []),
     ],
 )
@@ -52,3 +53,31 @@ def test_replacing_shares_all_beside_the_path() -> None:
 def test_a_place_is_named_as_kubectl_names_it() -> None:
     (place,) = pods.find({"kind": "Pod", "metadata": {"name": "web", "namespace": "shop"}, **{"spec": POD["spec"]}})
     assert str(place) == "Pod/web -n shop"
+
+
+DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": POD}}
+BARE = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": {"containers": [{"name": "app"}]}}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"kind": "Template", "metadata": {"name": "outer"}, "objects": [DEPLOYMENT, BARE]},
+        {
+            "kind": "ManifestWork",
+            "metadata": {"name": "outer"},
+            "spec": {"workload": {"manifests": [DEPLOYMENT, {"kind": "List", "apiVersion": "v1", "items": [BARE]}]}},
+        },
+    ],
+    ids=lambda value: value["kind"],
+)
+def test_a_pod_belongs_to_the_nearest_object_around_it(value: Any) -> None:
+    places = list(pods.find(value))
+    assert [str(place) for place in places] == ["Deployment/web", "Pod/bare"]
+    assert [pods.at(value, place.owner_path)["metadata"]["name"] for place in places] == ["web", "bare"]
+
+
+def test_a_reference_to_an_object_is_none() -> None:
+    reference = {"apiVersion": "v1", "kind": "Thing", "name": "x", "spec": {"template": POD}}
+    (place,) = pods.find({"kind": "Binding", "metadata": {"name": "outer"}, "target": reference})
+    assert str(place) == "Binding/outer"

@@ -31,7 +31,7 @@ def test_a_file_comes_back_byte_for_byte(path: Path, native: bool) -> None:
     before = document(path.read_text())
     once = inject_document(before, injector)
     assert once.text != before.text
-    assert once.kept
+    assert once.anew == ""
     twice = inject_document(document(once.text), injector)
     assert twice.text == once.text
     back = uninject_document(document(twice.text))
@@ -71,13 +71,57 @@ def test_what_is_not_injected_stays_as_it_is() -> None:
     assert outcome.value is before.value
 
 
-def test_a_remark_is_the_patch_from_what_is_told_to_what_was() -> None:
+def test_a_remark_holds_the_differences_from_what_is_told_to_what_was() -> None:
     text = "kind: Pod\nmetadata:\n  labels: {security.istio.io/tlsMode: istio}\nspec:\n  containers:\n  - name: app\n"
     outcome = inject_document(document(text), Injector(SOURCES, SETTINGS))
     assert outcome.text.count("\n# pyinject uninject: ") == outcome.text.count("# pyinject")
     without = "".join(line for line in outcome.text.splitlines(keepends=True) if not line.startswith("# pyinject"))
     told = uninject_document(document(without)).value
     assert {**told, "metadata": None} == {**outcome.document.value, "metadata": None}
+
+
+PROBED = """\
+kind: Deployment
+metadata: {name: web}
+spec:
+  template:
+    spec:
+      containers:
+      - name: app
+        ports: [{name: http, containerPort: 8080}]
+        readinessProbe: {httpGet: {port: http}}
+        livenessProbe: {tcpSocket: {port: http}}
+"""
+
+
+def test_a_container_put_in_front_meanwhile_gets_nothing_of_another() -> None:
+    """What the file keeps goes by names: a JSON Patch would have put the app's port into the new container's probe."""
+    injected = inject_document(document(PROBED), Injector(SOURCES, SETTINGS))
+    first = "      - name: first\n        readinessProbe: {httpGet: {port: 9999}}\n"
+    edited = injected.text.replace("      containers:\n", f"      containers:\n{first}", 1)
+    back = uninject_document(document(edited))
+    assert back.text.startswith(PROBED.replace("      containers:\n", f"      containers:\n{first}"))
+    assert back.misfits == ()
+
+
+def test_one_edited_place_does_not_cost_the_others() -> None:
+    injected = inject_document(document(PROBED), Injector(SOURCES, SETTINGS))
+    probe = "livenessProbe: {httpGet: {path: /app-health/app/livez, port: 15020}}\n"
+    assert probe in injected.text
+    edited = injected.text.replace(probe, "livenessProbe: {tcpSocket: {port: 7}}\n")
+    back = uninject_document(document(edited))
+    (app,) = back.value["spec"]["template"]["spec"]["containers"]
+    assert app["readinessProbe"] == {"httpGet": {"port": "http"}}
+    assert app["livenessProbe"] == {"tcpSocket": {"port": 7}}
+    assert back.misfits == ("spec.template.spec.containers[app].livenessProbe.tcpSocket.port",)
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "plain"])
+def test_a_last_line_without_an_end_stays_one(native: bool) -> None:
+    before = document(PROBED.removesuffix("\n"))
+    injected = inject_document(before, Injector(SOURCES, SETTINGS, native))
+    assert not injected.text.endswith("\n")
+    assert uninject_document(document(injected.text)).text == before.text
 
 
 def test_json_comes_back_as_told() -> None:
@@ -88,17 +132,17 @@ def test_json_comes_back_as_told() -> None:
     assert uninject_document(document(outcome.text)).value == outcome.document.value
 
 
-REMARK = '# pyinject uninject: [{"op":"remove","path":"/a"}]\n'
+REMARK = '# pyinject uninject: [{"at":["a"]}]'
 
 
 @pytest.mark.parametrize("text", ["a: 1\n", "a: 1", "a: 1\n...\n", "---\na: |\n  x\n"])
 def test_a_remark_is_put_and_taken(text: str) -> None:
-    operations = [{"op": "remove", "path": "/a"}]
-    marked = remark.put(text, operations)
+    differences = [{"at": ["a"]}]
+    marked = remark.put(text, differences)
     assert REMARK in marked
-    assert remark.put(marked, operations) == marked
-    assert remark.take(marked)[1] == operations
-    assert remark.take(marked)[0].rstrip() == text.rstrip()
+    assert remark.put(marked, differences) == marked
+    assert remark.take(marked) == (text, differences)
+    assert marked.endswith("\n") == text.endswith("\n")
     assert document(marked).value == document(text).value
 
 
