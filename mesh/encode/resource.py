@@ -89,6 +89,11 @@ class Snapshot:
                 return found
         return None
 
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return sum(len(part) for part in self.parts)
+
     def names(self) -> Iterator[str]:
         """All names."""
         for part in self.parts:

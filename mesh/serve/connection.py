@@ -31,12 +31,14 @@ class StuckError(Exception):
 class Connection:
     """A proxy's stream. `read` gives its next request as bytes, None at the end; `write` returns when taken."""
 
-    def __init__(self, proxy: Proxy, node_id: str, mesh: Mesh, verdicts: Verdicts, *, delta: bool) -> None:
+    def __init__(
+        self, proxy: Proxy, node_id: str, mesh: Mesh, verdicts: Verdicts, on_outcome: OnOutcome, *, delta: bool
+    ) -> None:
         self.proxy, self.node_id, self.delta = proxy, node_id, delta
         self.since = time.time()
         self.requests = 0
         self.machine = Machine(delta=delta, verdicts=verdicts)
-        self.on_outcome: Callable[[Connection, Outcome], None] = _log_outcome
+        self._on_outcome = on_outcome
         self._awake = asyncio.Event()
         self._ends = False
         self._session = mesh.connect(proxy, self._awake.set)
@@ -99,7 +101,7 @@ class Connection:
         outcome = self.machine.on_request(request, time.monotonic())
         self._awake.set()
         if outcome is not None:
-            self.on_outcome(self, outcome)
+            self._on_outcome(self, outcome)
 
     def end(self) -> None:
         """Ends the stream as soon as nothing is under way."""
@@ -112,7 +114,11 @@ class Connection:
         self._session.close()
 
 
-def _log_outcome(connection: Connection, outcome: Outcome) -> None:
+OnOutcome = Callable[[Connection, Outcome], None]
+
+
+def log_outcome(connection: Connection, outcome: Outcome) -> None:
+    """Logs what Envoy refused, with its words and the objects to blame."""
     for resource in outcome.refused:
         log.warning(
             "refused by Envoy",

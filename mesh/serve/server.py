@@ -22,7 +22,7 @@ from common.errors import CertificateError, UsageError
 from mesh.encode.messages import to_dict
 from mesh.serve import auth
 from mesh.serve.auth import DeniedError, Identity, ReviewFailedError, Tokens, UnauthenticatedError, is_loopback
-from mesh.serve.connection import Connection, StuckError
+from mesh.serve.connection import Connection, OnOutcome, StuckError, log_outcome
 from mesh.serve.mesh import Mesh
 from mesh.world.proxy import NodeError, Proxy, proxy_of
 from mesh.xds import wire
@@ -76,11 +76,14 @@ class Port:
 class Server:
     """The ports and their streams. `connections` are those that live, for status and metrics."""
 
-    def __init__(self, mesh: Mesh, tokens: Tokens | None) -> None:
-        """`tokens` is None where there is no API server: then only this machine's own proxies are let in."""
+    def __init__(self, mesh: Mesh, tokens: Tokens | None, on_outcome: OnOutcome = log_outcome) -> None:
+        """`tokens` is None where there is no API server: then only this machine's own proxies are let in.
+
+        `on_outcome` is told what each proxy accepted and refused.
+        """
         self.connections: set[Connection] = set()
         self.bound: list[str] = []
-        self._mesh, self._tokens = mesh, tokens
+        self._mesh, self._tokens, self._on_outcome = mesh, tokens, on_outcome
         self._classes: dict[object, Verdicts] = {}
         self._streams = 0
         self._servers: list[Any] = []
@@ -177,7 +180,7 @@ class Server:
     async def _connected(
         self, context: Any, read: Any, request: Request, proxy: Proxy, node_id: str, *, delta: bool
     ) -> None:
-        connection = Connection(proxy, node_id, self._mesh, self._verdicts(proxy), delta=delta)
+        connection = Connection(proxy, node_id, self._mesh, self._verdicts(proxy), self._on_outcome, delta=delta)
         self.connections.add(connection)
         log.info("connected", extra={"proxy": proxy.name, "kind": proxy.kind, "delta": delta})
         try:

@@ -139,12 +139,27 @@ class Ledger:
     def _settle(self, name: str, has: Encoded) -> None:
         if self._at_rest(name, self.base).version == has.version:
             self._odd.pop(name, None)
+            self.refused.pop(name, None)
         else:
             self._odd[name] = has
 
     def everything(self) -> Iterable[str]:
         """All names that the proxy asks for and that there are, or that it has."""
         return sorted({*self.base.names(), *self._odd} if self.asked.everything else self.asked.names)
+
+    @property
+    def size(self) -> int:
+        """How many resources the proxy is to have."""
+        return (
+            self.base.size
+            if self.asked.everything
+            else sum(self.base.get(name) is not None for name in self.asked.names)
+        )
+
+    @property
+    def keeps_old(self) -> bool:
+        """Does the proxy have older versions of what it refused."""
+        return any((has := self.has(name)) is not None and has.version for name in self.refused)
 
     # what happens
 
@@ -162,17 +177,20 @@ class Ledger:
 
     def ask(self, names: Iterable[str], versions: Mapping[str, str]) -> None:
         """The proxy asks for these, and is answered even if it had them; unless it says which version it has."""
+        self._ask(names, versions, None)
+
+    def ask_everything(self, versions: Mapping[str, str]) -> None:
+        """The proxy asks for all there is: of what is not among `versions` it takes for granted that there is none."""
+        self.unanswered = not versions
+        self._ask({*self.base.names(), *versions}, versions, GONE)
+
+    def _ask(self, names: Iterable[str], versions: Mapping[str, str], default: Encoded | None) -> None:
         self._pending = None
         for name in names:
             version = versions.get(name)
-            self._odd[name] = None if version is None else Encoded(name, version, b"")
+            self._odd[name] = default if version is None else Encoded(name, version, b"")
             self._dirty.add(name)
             self._call_back(name)
-
-    def ask_everything(self, versions: Mapping[str, str]) -> None:
-        """The proxy asks for all there is."""
-        self.unanswered = not versions
-        self.ask({*self.base.names(), *versions}, versions)
 
     def again(self, name: str) -> None:
         """The proxy needs it once more, changed or not."""
@@ -210,7 +228,6 @@ class Ledger:
         resources, self.acked_nonce = self.flight.resources, self.flight.nonce
         self.flight, self.accepted_at, self._pending = None, now, None
         for name, resource in resources.items():
-            self.refused.pop(name, None)
             self._settle(name, resource)
             self._dirty.add(name)
             if resource is GONE:

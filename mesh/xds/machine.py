@@ -189,6 +189,8 @@ class Machine:
         ledger = self.ledgers.get(url)
         if ledger is None:
             return True
+        if what is What.OLD:
+            return not ledger.keeps_old
         pending = ledger.pending()
         return ledger.flight is None and not (pending.puts if what is What.PUT else pending.removes)
 
@@ -230,6 +232,20 @@ class Machine:
             # by Istio's names an assignment has its cluster's
             if endpoints.get(name) is not None:
                 self._owed.add(name)
+
+    @property
+    def is_built(self) -> bool:
+        """Is there a state at all."""
+        return bool(self._state)
+
+    def held_since(self, url: str) -> float | None:
+        """Since when something of a type waits for other types."""
+        return self._held_since.get(url)
+
+    def waits_for(self, url: str) -> tuple[tuple[str, What], ...]:
+        """What is not done of that which a type's next response waits for."""
+        what = What.PUT if self.ledgers[url].pending().puts else What.REMOVE
+        return tuple(waited for waited in AFTER.get((url, what), ()) if not self._is_done(*waited))
 
     @property
     def is_at_rest(self) -> bool:

@@ -22,6 +22,7 @@ class What(Enum):
     PUT = "new and changed"
     REMOVE = "removed"
     OWED = "endpoints of clusters that are new or changed"
+    OLD = "kept as they were, for what is new was refused"
 
 
 class Step(NamedTuple):
@@ -44,8 +45,8 @@ STEPS = (
     Step(
         CDS,
         What.REMOVE,
-        ((LDS, What.PUT), (RDS, What.PUT), (LDS, What.REMOVE)),
-        "a cluster goes when nothing names it any more",
+        ((LDS, What.PUT), (RDS, What.PUT), (LDS, What.REMOVE), (LDS, What.OLD), (RDS, What.OLD)),
+        "a cluster goes when nothing names it any more, what was refused included",
     ),
     Step(
         EDS,

@@ -145,13 +145,14 @@ def test_more_streams_than_are_served(monkeypatch):
     monkeypatch.setattr(server, "MAX_STREAMS", 1)
 
     async def talk():
-        async with serving(HandMade(state(**WORLD))) as served, client(served) as first, client(served) as second:
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as first:
             await first.ask(CDS)
             assert await first.answer()
-            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                await second.ask(CDS)
-            ended, _ = await second.ends()
-            assert ended is grpc.StatusCode.RESOURCE_EXHAUSTED
+            async with client(served) as second:
+                with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    await second.ask(CDS)
+                ended, _ = await second.ends()
+                assert ended is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     run(talk)
 

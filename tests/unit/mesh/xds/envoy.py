@@ -47,10 +47,12 @@ class FakeEnvoy:
     versions: dict[str, dict[str, str]] = field(default_factory=lambda: {url: {} for url in (CDS, EDS, LDS, RDS)})
     asked: dict[str, set[str]] = field(default_factory=lambda: {EDS: set(), RDS: set()})
     warming: set[str] = field(default_factory=set)
-    ever_refused: set[str] = field(default_factory=set)
+    fresh: set[str] = field(default_factory=set)
+    ever_refused: set[tuple[str, str, str]] = field(default_factory=set)
+    bad_clusters: set[str] = field(default_factory=set)
+    stands_in: bool = False  # may be sent older tables than its clusters
     log: list[str] = field(default_factory=list)
     sent_bytes: int = 0
-    dead: bool = False
 
     def __post_init__(self) -> None:
         self.inbox: list[bytes] = []
@@ -122,6 +124,7 @@ class FakeEnvoy:
             for name, (version, _) in got.items():
                 assert (url, name, version) not in self.ever_refused, f"{short} {name} was refused, and comes again"
         if bad:
+            self.bad_clusters |= set(bad) if url == CDS else set()
             if len(got) == 1 or self.names_who:
                 self.ever_refused |= {(url, name, got[name][0]) for name in bad}
             words = f"Error adding/updating {', '.join(bad)}: no" if self.names_who else "Proto constraint validation"
@@ -137,15 +140,19 @@ class FakeEnvoy:
         for name, (version, text) in got.items():
             if url == CDS and self.accepted[CDS].get(name) != text:
                 self.warming.add(name)
+                self.fresh |= {name} - set(self.accepted[CDS])
             if url == EDS:
                 self.warming.discard(name)
+                self.fresh.discard(name)
             self.accepted[url][name], self.versions[url][name] = text, version
         for name in removed:
             self.accepted[url].pop(name, None)
             self.versions[url].pop(name, None)
             if url == CDS:
                 self.warming.discard(name)
-        self.check(url)
+                self.fresh.discard(name)
+        if not self.stands_in:
+            self.check(url)
         self._subscribe(url, nonce)
 
     def _subscribe(self, url, nonce) -> None:
@@ -170,10 +177,10 @@ class FakeEnvoy:
 
     def check(self, url: str) -> None:
         """No table names a cluster that is not there or warming, unless that cluster was refused."""
-        refused = {name for kind, name, _ in self.ever_refused if kind == CDS}
         for table, text in self.accepted[RDS].items():
             for cluster in refers(text):
-                assert cluster in self.accepted[CDS] or cluster in refused, f"after {url}: {table} names {cluster}"
+                there = cluster in self.accepted[CDS] and cluster not in self.fresh
+                assert there or cluster in self.bad_clusters, f"after {url}: {table} names {cluster}"
 
     def is_quiet(self) -> bool:
         """It waits for nothing."""

@@ -1,0 +1,59 @@
+"""How far a proxy is with each type: what `proxy-status` shows."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from mesh.model.meta import ObjectRef
+from mesh.xds.ledger import Ledger
+from mesh.xds.machine import Machine
+from mesh.xds.types import SHORT
+
+Stage = Literal["SYNCED", "STALE", "NOT SENT", "ERROR"]
+
+
+class Progress(NamedTuple):
+    """One type of one proxy. `since` is of the clock that the machine was given; None if nothing has happened.
+
+    `why` is Envoy's own words, or what is waited for; `origins` are the objects to blame, `refused` the names of what
+    Envoy refused and is left as it was before. `sent` and `acked` are nonces.
+    """
+
+    stage: Stage
+    since: float | None
+    why: str
+    resources: int
+    sent: str
+    acked: str
+    refused: tuple[str, ...] = ()
+    origins: tuple[ObjectRef, ...] = ()
+
+
+def progress(machine: Machine) -> dict[str, Progress]:
+    """By type as people call it (CDS …), of those that the proxy asked for; a type of another name by its URL."""
+    return {SHORT.get(url, url): _progress(machine, ledger) for url, ledger in machine.ledgers.items()}
+
+
+def _progress(machine: Machine, ledger: Ledger) -> Progress:
+    numbers = ledger.size, ledger.nonce, ledger.acked_nonce
+    if ledger.refused:
+        worst = max(ledger.refused.values(), key=lambda refusal: refusal.at)
+        origins = tuple(dict.fromkeys(origin for refusal in ledger.refused.values() for origin in refusal.origins))
+        return Progress("ERROR", worst.at, worst.words, *numbers, tuple(sorted(ledger.refused)), origins)
+    if not ledger.nonce:
+        if machine.is_built:
+            return Progress("NOT SENT", None, _held(machine, ledger) or "nothing to send", *numbers)
+        return Progress("NOT SENT", None, "not built yet", *numbers)
+    if ledger.flight is not None:
+        return Progress("STALE", ledger.flight.since, "no answer to what was sent", *numbers)
+    if held := _held(machine, ledger):
+        return Progress("STALE", machine.held_since(ledger.kind.url), held, *numbers)
+    return Progress("SYNCED", ledger.accepted_at, "", *numbers)
+
+
+def _held(machine: Machine, ledger: Ledger) -> str:
+    pending = ledger.pending()
+    if not (pending.puts or pending.removes or ledger.unanswered):
+        return ""
+    waits = [f"{SHORT[url]} ({what.value})" for url, what in machine.waits_for(ledger.kind.url)]
+    return f"held until these are accepted: {', '.join(waits)}" if waits else "about to be sent"
