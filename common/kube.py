@@ -8,6 +8,7 @@ used, and not in a process that can do without.
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
@@ -171,6 +172,28 @@ class Kubernetes:
             else:
                 objects[key(change.object)] = change.object
             yield objects
+
+    def forward(self, namespace: str, pod: str, port: int) -> socket.socket:
+        """A connection to a pod's port, as `kubectl port-forward` makes it: to processes that listen on loopback, too.
+
+        Raises KubernetesError, also where nobody listens there.
+        """
+        from kubernetes.stream import portforward
+        from websocket import WebSocketException
+
+        what = f"POST /api/v1/namespaces/{namespace}/pods/{pod}/portforward"
+        # the library puts itself in the place of its client's method for the call
+        api = client.CoreV1Api(client.ApiClient(self._client.client.configuration))
+        with _explained(what):
+            try:
+                tunnel = portforward(api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+            except (OSError, WebSocketException) as error:
+                raise KubernetesError(f"no answer from the API server to {what}: {error}") from error
+        if refused := tunnel.error(port):
+            raise KubernetesError(f"{what}: port {port}: {refused}")
+        connection: socket.socket = tunnel.socket(port)
+        connection.setblocking(True)
+        return connection
 
     def _watch(self, kind: str, version: str) -> Iterator[dict[str, Any]]:
         """What happens after resourceVersion `version`, until the server ends the watch. Raises KubernetesError."""

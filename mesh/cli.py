@@ -16,6 +16,8 @@ from mesh import __version__
 
 COMMANDS = {
     "bootstrap": "bootstrap",
+    "proxy-config": "proxy_config.show",
+    "pc": "proxy_config.show",
     "completion": "completion",
     "serve": "serve",
 }
@@ -42,6 +44,6 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"pymesh {__version__}")
     subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = COMMANDS.get(command or "")
-    for name in [asked] if asked else COMMANDS.values():
+    for name in [asked] if asked else dict.fromkeys(COMMANDS.values()):
         import_module(f"mesh.commands.{name}").add_parser(subparsers)
     return whole

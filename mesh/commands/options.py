@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 EXIT_CODES = """\
 exit codes:
@@ -19,10 +20,12 @@ def add_command(
     help_text: str,
     description: str,
     epilog: str,
+    aliases: Sequence[str] = (),
 ) -> argparse.ArgumentParser:
     """A parser whose help keeps the lines of its description and epilog."""
     return subparsers.add_parser(
         name,
+        aliases=aliases,
         help=help_text,
         description=description,
         epilog=epilog,

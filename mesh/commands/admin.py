@@ -1,0 +1,93 @@
+"""Envoy's admin API, wherever the proxy is: here, in a pod of a cluster, or as a file that someone saved."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError, NotReadyError, UsageError
+
+PORT = 15000
+SECONDS = 30
+Get = Callable[[str], Any]
+"""What a GET of a path answers, as data."""
+
+
+def add_source(parser: argparse.ArgumentParser, what: str = "the proxy") -> None:
+    """POD, or what stands in its place."""
+    from mesh.commands import options
+
+    parser.add_argument("pod", nargs="?", metavar="POD[.NAMESPACE]", help=f"{what} of this pod")
+    options.add_namespace(parser)
+    parser.add_argument("--file", metavar="FILE", help="a saved config_dump (?include_eds for endpoints), - for stdin")
+    parser.add_argument("--admin", metavar="HOST:PORT", help="the admin API of a proxy here, like 127.0.0.1:15000")
+    parser.add_argument("--proxy-admin-port", type=int, default=PORT, metavar="PORT", help="in the pod (%(default)s)")
+    options.add_cluster(parser)
+
+
+def pod_of(args: argparse.Namespace) -> tuple[str, str]:
+    """Name and namespace. Pods' names may have dots: the last part is the namespace unless -n was given."""
+    name = args.pod.removeprefix("pod/").removeprefix("pods/")
+    pod, dot, namespace = name.rpartition(".")
+    return (pod, namespace) if dot else (name, args.namespace)
+
+
+def source(args: argparse.Namespace) -> Get:
+    """Reads from what the flags name. Raises UsageError for none or several of them."""
+    given = [name for name in ("pod", "file", "admin") if getattr(args, name)]
+    if len(given) != 1:
+        raise UsageError(f"one of POD, --file and --admin is needed{', not ' + ' and '.join(given) if given else ''}")
+    if args.file:
+        saved = _load(args.file)
+        return lambda _path: saved
+    if args.admin:
+        host, _, port = args.admin.rpartition(":")
+        if not host or not port.isdecimal():
+            raise UsageError(f"--admin {args.admin}: no HOST:PORT such as 127.0.0.1:15000")
+        return lambda path: get(http.client.HTTPConnection(host, int(port), timeout=SECONDS), path, args.admin)
+    pod, namespace = pod_of(args)
+
+    from common.kube import Kubernetes
+
+    kubernetes = Kubernetes(args.kubeconfig, args.context)
+
+    def forwarded(path: str) -> Any:
+        connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
+        connection.sock = kubernetes.forward(namespace, pod, args.proxy_admin_port)
+        return get(connection, path, f"the proxy of pod {namespace}/{pod}")
+
+    return forwarded
+
+
+def get(connection: http.client.HTTPConnection, path: str, whom: str) -> Any:
+    """A GET's JSON. Raises NotReadyError."""
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise NotReadyError(f"{whom} does not answer GET {path}: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise NotReadyError(f"{whom} answers GET {path} with {answer.status}: {body[:200].decode(errors='replace')}")
+    return _json(body, f"{whom}: GET {path}")
+
+
+def _load(name: str) -> Any:
+    try:
+        return _json(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes(), name)
+    except OSError as error:
+        raise UsageError(f"--file {name}: {error.strerror or error}") from error
+
+
+def _json(body: bytes, what: str) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise InputError(f"{what}: no JSON: {error}") from error
