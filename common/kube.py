@@ -83,11 +83,15 @@ class Kubernetes:
     """A connection to the API server, by the pod's service account or, outside a cluster, by $KUBECONFIG.
 
     `kubeconfig` and `context` choose another file and another of its contexts; `kinds` are those that are asked for,
-    each by its name of one version.
+    each by its name of one version; `connections` is how many are kept open.
     """
 
     def __init__(
-        self, kubeconfig: str | None = None, context: str | None = None, kinds: Iterable[Resource] = KINDS
+        self,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        kinds: Iterable[Resource] = KINDS,
+        connections: int = 0,
     ) -> None:
         chosen = {"config_file": kubeconfig, "context": context}
         try:
@@ -97,6 +101,8 @@ class Kubernetes:
                 f"no cluster to talk to: neither a service account nor KUBECONFIG: {error}"
             ) from error
         configuration = client.Configuration.get_default_copy()
+        if connections:
+            configuration.connection_pool_maxsize = connections
         configuration.retries = False  # `changes` tries again, after a pause and with a word in the log
         self._client: Any = DynamicClient(client.ApiClient(configuration), discoverer=lambda *_: None)
         self._kinds = {resource.kind: resource for resource in kinds}
@@ -104,6 +110,26 @@ class Kubernetes:
     def get(self, kind: str, name: str | None = None, namespace: str | None = None) -> dict[str, Any]:
         """An object or, without a name, the list of all. Raises KubernetesError."""
         return self._call("get", kind, name, namespace)
+
+    @contextmanager
+    def reading(self, path: str, query: Mapping[str, str], timeout: float) -> Iterator[Any]:
+        """The answer to a GET of this path, unread: a urllib3 response, closed at the end. Raises KubernetesError.
+
+        `timeout` is for each read from the connection, in seconds. For those who list and watch by themselves.
+        """
+        with _explained(f"GET {path}"):
+            found = self._client.request(
+                "get",
+                path,
+                query_params=list(query.items()),
+                header_params={"Accept": "application/json"},
+                serialize=False,
+                _request_timeout=(CONNECT_SECONDS, timeout),
+            )
+            try:
+                yield found
+            finally:
+                found.close()
 
     def secret(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:
         """A Secret's resourceVersion and data. Raises KubernetesError."""

@@ -109,8 +109,10 @@ class Files:
         events: list[Event] = []
         touched: dict[Name, None] = {}
         for name in gone:
-            touched.update(dict.fromkeys(self._files.pop(name).objects))
-            events.append(Remove("File", Key("", name)))
+            file = self._files.pop(name)
+            touched.update(dict.fromkeys(file.objects))
+            if file.problems:
+                events.append(Remove("File", Key("", name)))
         for name in changed:
             events += self._read(name, found[name], touched)
         for one in touched:

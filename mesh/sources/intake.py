@@ -10,6 +10,7 @@ from mesh.model.kinds import BY_KEY, Kind, kind_of
 from mesh.model.meta import ObjectRef
 from mesh.model.problem import Problem
 from mesh.model.reading import DOMAIN
+from mesh.model.table import EMPTY
 from mesh.world.events import Event, Key, Listed, Remove, Upsert
 
 log = logging.getLogger(__name__)
@@ -66,23 +67,43 @@ class Intake:
         self._last.pop(name, None)
         return [Remove(kind, key)]
 
-    def replace(self, kinds: Iterable[Kind], things: Iterable[Mapping[str, Any]]) -> list[Event]:
-        """Of these kinds these are all there are: what is not among them is gone. Ends with a Listed for each."""
+
+class Relist:
+    """All objects of some kinds, told page by page: what is not among them at the end is gone."""
+
+    def __init__(self, intake: Intake, kinds: Iterable[Kind]) -> None:
+        self._intake = intake
+        self._kinds = [kind.key for kind in kinds]
+        self._unseen = {(key, one) for key in self._kinds for one in intake.known.get(key, {})}
+        self.before = len(self._unseen)
+        self.seen: set[Name] = set()
+
+    def page(self, things: Iterable[Mapping[str, Any]]) -> list[Event]:
+        """What is new or other among these."""
         events: list[Event] = []
-        keys = [kind.key for kind in kinds]
-        gone = {(key, one) for key in keys for one in self.known.get(key, {})}
         for thing in things:
             kind = kind_of(thing)
-            if kind is None or kind.key not in keys:
+            if kind is None or kind.key not in self._kinds:
                 continue
             name = name_of(kind, thing)
-            gone.discard(name)
+            self.seen.add(name)
+            self._unseen.discard(name)
             version = version_of(thing)
-            if not version or self.known.get(kind.key, {}).get(name[1]) != version:
-                events += self.upsert(kind, thing)
-        for name in sorted(gone):
-            events += self.remove(name)
-        return [*events, *(Listed(key) for key in keys)]
+            if not version or self._intake.known.get(kind.key, {}).get(name[1]) != version:
+                events += self._intake.upsert(kind, thing)
+        return events
+
+    @property
+    def gone(self) -> int:
+        """How many would be gone if this were all."""
+        return len(self._unseen)
+
+    def finish(self) -> list[Event]:
+        """What is gone, and a Listed for each kind."""
+        events: list[Event] = []
+        for name in sorted(self._unseen):
+            events += self._intake.remove(name)
+        return [*events, *(Listed(key) for key in self._kinds)]
 
 
 def version_of(thing: Mapping[str, Any]) -> str:
@@ -93,10 +114,8 @@ def version_of(thing: Mapping[str, Any]) -> str:
 
 
 def _told(kind: Kind, thing: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object as it came; of a Secret nothing but its metadata, so that no key lies about."""
-    if kind.key == "Secret":
-        return {key: thing[key] for key in ("apiVersion", "kind", "metadata", "type") if key in thing}
-    return thing
+    """The object as it came, where its status may be written: not of the core's kinds, so that no key lies about."""
+    return thing if kind.group else EMPTY
 
 
 def unknown_kind(thing: Mapping[str, Any]) -> Problem | None:

@@ -1,0 +1,142 @@
+"""What only a folder does: files half written, broken, replaced, twice; and a folder that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.errors import UsageError
+from mesh.sources.files import Files
+from mesh.world.events import Event, Key, Listed, Remove, Upsert
+from tests.unit.mesh.sources.rigs import Told
+
+A = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"
+B = A.replace("name: a", "name: b")
+
+
+def names(events: list[Event], kind: type[Upsert] | type[Remove] = Upsert) -> list[str]:
+    return [event.key.name for event in events if isinstance(event, kind) and event.kind == "Namespace"]
+
+
+def told(events: list[Event]) -> list[str]:
+    return [str(problem) for event in events if isinstance(event, Upsert) for problem in event.problems]
+
+
+def read(source: Files, *names: str) -> list[Event]:
+    """A look that knows these files to be whole."""
+    return source.look(frozenset(str(source._folder / name) for name in names))
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(A)
+    with pytest.raises(UsageError, match=r"--files .*a\.yaml: it is not a folder"):
+        Files(tmp_path / "a.yaml")
+
+
+def test_all_below_the_folder_but_what_is_hidden(tmp_path: Path) -> None:
+    for name, text in {"a.yaml": A, "sub/deep/b.yml": B, ".git/c.yaml": A, "d.txt": A, ".e.yaml": A}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    events = Files(tmp_path).look()
+    assert sorted(names(events)) == ["a", "b"]
+    assert isinstance(events[-1], Listed)
+
+
+def test_what_cannot_be_read_keeps_what_it_held(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(A + "---\n" + B)
+    source = Files(tmp_path)
+    source.look()
+    (tmp_path / "a.yaml").write_text(A + "---\n: : [\n")
+    events = read(source, "a.yaml")
+    assert not names(events, Remove)
+    assert told(events) == ["File a.yaml: line 5: did not find expected key [not-yaml]"]
+    (tmp_path / "a.yaml").write_text(A)
+    events = read(source, "a.yaml")
+    assert names(events, Remove) == ["b"]
+    assert Remove("File", Key("", "a.yaml")) in events
+
+
+def test_a_file_that_is_being_written_is_read_when_it_rests(tmp_path: Path) -> None:
+    source = Files(tmp_path)
+    source.look()
+    (tmp_path / "a.yaml").write_text(A)
+    assert source.look() == []
+    (tmp_path / "a.yaml").write_text(A + "---\n" + B)
+    assert source.look() == []
+    assert sorted(names(source.look())) == ["a", "b"]
+
+
+def test_an_object_in_two_files_is_the_first_ones(tmp_path: Path) -> None:
+    (tmp_path / "1.yaml").write_text(A.replace("{name: a}", "{name: a, labels: {from: one}}"))
+    (tmp_path / "2.yaml").write_text(A.replace("{name: a}", "{name: a, labels: {from: two}}"))
+    source = Files(tmp_path)
+    events = source.look()
+    (event,) = [one for one in events if isinstance(one, Upsert)]
+    assert event.value.meta.labels == {"from": "one"}
+    assert told(events) == ["Namespace a: it is in 1.yaml, 2.yaml; 1.yaml's counts [duplicate]"]
+    (tmp_path / "1.yaml").unlink()
+    (event,) = [one for one in source.look() if isinstance(one, Upsert)]
+    assert event.value.meta.labels == {"from": "two"}
+    assert not event.problems
+
+
+def test_a_kind_of_istios_that_is_not_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: networking.istio.io/v1\nkind: EnvoyFilter\nmetadata: {name: a}\n---\n"
+        "apiVersion: networking.istio.io/v9\nkind: Gateway\nmetadata: {name: a}\n---\n"
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n"
+    )
+    assert [line.split("[")[1] for line in told(Files(tmp_path).look())] == ["unknown-kind]", "not-allowed]"]
+
+
+def test_a_folder_that_goes_away_takes_nothing_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(A)
+    source = Files(folder)
+    source.look()
+    folder.rename(tmp_path / "elsewhere")
+    assert source.look() == []
+    (tmp_path / "elsewhere").rename(folder)
+    assert source.look() == []
+
+
+def _in_place(path: Path) -> None:
+    with path.open("w") as file:
+        file.write(B)
+
+
+def _renamed(path: Path) -> None:
+    beside = path.with_name(".new")
+    beside.write_text(B)
+    beside.rename(path)
+
+
+def _through_a_link(path: Path) -> None:
+    """As a kubelet updates a mounted ConfigMap."""
+    data = path.parent / "..data1"
+    data.mkdir()
+    (data / "a.yaml").write_text(B)
+    path.unlink()
+    path.symlink_to(data / "a.yaml")
+
+
+@pytest.mark.parametrize("change", [_in_place, _renamed, _through_a_link])
+def test_a_change_is_seen_while_it_runs(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    (tmp_path / "a.yaml").write_text(A)
+
+    async def main() -> None:
+        heard = Told()
+        task = asyncio.create_task(Files(tmp_path).run(heard))
+        await heard.until(lambda t: bool(t.listed))
+        change(tmp_path / "a.yaml")
+        await heard.until(lambda t: t.names("Namespace") == {"b"})
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "c.yaml").write_text(A.replace("name: a", "name: c"))
+        await heard.until(lambda t: t.names("Namespace") == {"b", "c"})
+        task.cancel()
+
+    asyncio.run(main())
