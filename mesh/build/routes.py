@@ -271,12 +271,7 @@ def _by_segment(prefix: str, path: Text) -> Message:
         return {"prefix_rewrite": prefix.rstrip("/") + "/"}
     if prefix.rstrip("/"):
         return {"prefix_rewrite": prefix.rstrip("/")}
-    return {"regex_rewrite": _substitution(f"^{_quoted(path.value)}(/?)(.*)", r"/\2")}
-
-
-def _quoted(text: str) -> str:
-    """Text as a regular expression of RE2's that takes itself; `re.escape` knows escapes that RE2 refuses."""
-    return re.sub(r"([^A-Za-z0-9_/\x80-\U0010ffff-])", r"\\\1", text)
+    return {"regex_rewrite": _substitution(f"^{re.escape(path.value)}(/?)(.*)", r"/\2")}
 
 
 def _substitution(pattern: str, replacement: str) -> Message:

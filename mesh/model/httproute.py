@@ -93,10 +93,10 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """When a request is tried again (HTTPRouteRetry)."""
+    """When a request is tried again (HTTPRouteRetry); twice unless it says how often, as with Istio."""
 
     codes: tuple[int, ...] = read(f.Many(f.Whole(400, 599)), ())
-    attempts: int = whole(0, 2**31 - 1, default=1)
+    attempts: int = whole(0, 2**31 - 1, default=2)
     backoff: float | None = duration(gep=True)
 
 

@@ -172,9 +172,9 @@ def duration(least: float = 0.001, gep: bool = False, default: float | None = No
     return read(f.Duration(least, gep), default, **more)
 
 
-def one_of(*words: str, default: str | None = None, **more: Any) -> Any:
-    """One of these words; the first is the default unless another is given."""
-    return read(f.OneOf(*words), words[0] if default is None else default, **more)
+def one_of(*words: str, default: str | None = "", **more: Any) -> Any:
+    """One of these words; the first is the default unless another is given, or None for unset."""
+    return read(f.OneOf(*words), words[0] if default == "" else default, **more)
 
 
 def sub(cls: Any, **more: Any) -> Any:

@@ -15,6 +15,7 @@ from mesh.model.reading import DOMAIN
 from mesh.model.virtualservice import VirtualService
 from mesh.routing import virtualservice
 from mesh.routing.backends import MESH, Asker, whole_name
+from mesh.routing.parents import Attached, service_routes, service_rulers
 from mesh.routing.route import ConnectionRoute, Route
 from mesh.world.index import service_of
 from mesh.world.memo import query
@@ -154,9 +155,25 @@ def _delegate(world: World, root_namespace: str, namespace: str, name: str) -> V
 
 @query
 def mesh_routes(world: World, scope: Scope, host: str, port: int) -> tuple[Route, ...]:
-    """The routes of a Service's host in a sidecar; none where nothing rules it."""
+    """The routes of a Service's host in a sidecar; none where nothing rules it.
+
+    Either Gateway API's routes or a VirtualService: the older, but that an HTTPRoute of the client's own namespace
+    comes before all that is exported to everybody, and what a VirtualService says to few comes before both (Istio's).
+    """
     ref = virtual_service_for(world, scope, host)
+    rulers = service_rulers(world, scope, host, port)
+    if rulers and (ref is None or not _comes_before(world, scope, ref, rulers)):
+        return service_routes(world, scope, host, port)
     return http_routes(world, scope, ref, MESH, port) if ref else ()
+
+
+def _comes_before(world: World, scope: Scope, ref: ObjectRef, rulers: tuple[Attached, ...]) -> bool:
+    service = virtual_service(world, ref)
+    if service is None:
+        return False
+    if "*" not in (service.export_to or mesh_config(world).default_virtual_service_export_to):
+        return True
+    return rulers[0].ref.namespace != scope.namespace and service.meta.age < rulers[0].age
 
 
 @query
