@@ -106,7 +106,12 @@ def load_injector(
         if native is None:
             native = _nodes_are_native(kubernetes)
     sources = Sources.of_texts(values, mesh, config, args.revision)
-    return Injector(sources, sources.settings().for_files(), bool(native), namespaces(files))
+    settings = sources.settings()
+    for told in settings.notes:
+        note("note", told)
+    for warning in settings.warnings:
+        note("warning", warning)
+    return Injector(sources, settings.for_files(), bool(native), namespaces(files))
 
 
 def wants_cluster(args: argparse.Namespace) -> bool:

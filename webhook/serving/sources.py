@@ -87,7 +87,11 @@ def settings_files(paths: Mapping[str, Path], revision: str) -> Source:
     """The settings from files: any of VALUES, MESH and CONFIG; without any, the project's own, which never change."""
 
     def check(contents: Mapping[str, bytes]) -> None:
-        Settings.load(contents.get(VALUES), contents.get(MESH), contents.get(CONFIG), revision=revision)
+        loaded = Settings.load(contents.get(VALUES), contents.get(MESH), contents.get(CONFIG), revision=revision)
+        for note in loaded.notes:
+            log.info("%s", note)
+        for warning in loaded.warnings:
+            log.warning("%s", warning)
 
     return files("settings", paths, check)
 

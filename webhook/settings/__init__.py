@@ -3,6 +3,7 @@
     settings        Settings: values, mesh and injection configuration, and all that is made of them
     profiles        which templates a profile has, and its default values
     library         the templates that pods can ask for, compiled
+    foreign         templates in Go's language, for which ours stand: what somebody changed in them
     policy          what decides for pods that do not say it themselves
     proxyconfig     the proxy configuration of mesh and pods, merged
     containerpatch  patches that users lay over what a template gives

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from common.errors import SettingsError, shortened
 from webhook.errors import InjectionError
-from webhook.settings.profiles import TEMPLATES, read
+from webhook.settings import foreign
+from webhook.settings.profiles import ISTIO, TEMPLATES, read
 from webhook.template import Template
 
 # What a render context has (webhook.pod.context).
@@ -31,6 +32,10 @@ NAMES = frozenset(
 )
 
 
+# Also in Istio's ConfigMap, but no pod asks for them: istiod deploys gateways and waypoints from them.
+_OF_ISTIOD = frozenset({"kube-gateway", "waypoint", "agentgateway", "agentgateway-waypoint"})
+
+
 class Templates:
     """Compiled templates by name. A profile's own are compiled when first asked for: most injectors use one or two."""
 
@@ -38,7 +43,7 @@ class Templates:
         self._files = TEMPLATES[profile]
         self._constants = constants
         self._compiled: dict[str, Template] = {}
-        self._foreign: set[str] = set()
+        self._foreign: dict[str, str] = {}
         for name, source in own.items():
             self._add(name, source)
 
@@ -65,6 +70,24 @@ class Templates:
             except InjectionError as error:
                 raise SettingsError(f"injection configuration: defaultTemplates: {error}") from error
 
+    def stood_in_for(self, given_as_values: Collection[str]) -> Iterator[tuple[str, str]]:
+        """The templates in Go's language for which this project's stand: the name, and how it shows that they are not
+        Istio's own; empty where it does not. `given_as_values` are the names of those that the values have too.
+        """
+        for name, source in self._foreign.items():
+            if name in self._files:
+                translated = TEMPLATES[ISTIO].get(name)
+                own = read(translated) + read("fragments.yaml") if translated else ""
+                added = foreign.additions(source, own)
+                shown = ", ".join(added[:5]) + (f" and {len(added) - 5} more" if len(added) > 5 else "")
+                given = "the values have it: sidecarInjectorWebhook.templates" if name in given_as_values else ""
+                yield name, "; ".join(filter(None, [given, shown and f"it has {shown}"]))
+
+    @property
+    def unusable(self) -> list[str]:
+        """The names of templates in Go's language for which none of this project's stands."""
+        return [name for name in self._foreign if name not in {*self._files, *TEMPLATES[ISTIO], *_OF_ISTIOD}]
+
     @property
     def names(self) -> frozenset[str]:
         """The names of all templates that can be asked for."""
@@ -76,8 +99,8 @@ class Templates:
             raise SettingsError(
                 f"injection configuration: templates: {name} is not a text; write `{name}: |` before it"
             )
-        if "{{" in source:
-            self._foreign.add(name)
+        if foreign.is_go(source):
+            self._foreign[name] = source
         else:
             self._compile(name, source)
 

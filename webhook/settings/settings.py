@@ -44,6 +44,7 @@ class Settings:
     default_templates    for pods that name none; each a template or an alias of several
     injected_annotations annotations for every injected pod
     revision             of this injector; "" for the default one
+    notes, warnings      what whoever gave these settings should know: each a sentence, told when they load
     """
 
     profile: str
@@ -63,6 +64,8 @@ class Settings:
     rewrite_probes: bool
     prometheus_merge: bool
     proxy_json: str = field(repr=False)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, values: Source = None, mesh: Source = None, config: Source = None, *, revision: str = "") -> Self:
@@ -87,6 +90,7 @@ class Settings:
         }
         templates = Templates(profile, reader.mapping("templates"), constants)
         templates.require(name for alias in default_templates for name in aliases.get(alias, (alias,)))
+        notes, warnings = _told(templates, reader.mapping("templates"), merged)
         return cls(
             profile=profile,
             values=merged,
@@ -105,6 +109,8 @@ class Settings:
             rewrite_probes=_flag(merged, "sidecarInjectorWebhook.rewriteAppHTTPProbe"),
             prometheus_merge=_flag(mesh_config, "enablePrometheusMerge"),
             proxy_json=proxyconfig.to_json(proxy),
+            notes=notes,
+            warnings=warnings,
         )
 
     def for_files(self) -> Self:
@@ -115,6 +121,27 @@ class Settings:
     def status_port(self) -> int:
         """The port on which the proxy answers the app's probes and merged metrics; 0 for none."""
         return int(self.proxy["statusPort"])
+
+
+def _told(
+    templates: Templates, given: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What to say of templates in Go's language: notes, and warnings of those that somebody has changed."""
+    notes, warnings = [], []
+    in_values = _path(values, "sidecarInjectorWebhook.templates") or {}
+    for name, changed in templates.stood_in_for([name for name in in_values if name in given]):
+        template = f"injection configuration: template {name} is in Go's template language"
+        stands = f"pyinject's own {name} stands for it"
+        if changed:
+            out = "way out: patches, or a template of your own over it (docs/templates.md)"
+            warnings.append(f"{template} and not as Istio has it ({changed}): {stands}, without your changes; {out}")
+        else:
+            notes.append(f"{template}: {stands}")
+    for name in templates.unusable:
+        out = "way out: write it in pyinject's (docs/templates.md)"
+        template = f"injection configuration: template {name} is in Go's template language"
+        warnings.append(f"{template}: pods that ask for it are refused; {out}")
+    return tuple(notes), tuple(warnings)
 
 
 class _Reader:
