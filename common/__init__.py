@@ -3,6 +3,7 @@
     errors        what ends a program with a line and an exit code, or is answered with it
     kube          the API server: get, list and watch, apply                                   (kubernetes)
     tls           certificates: an authority of one's own, serving pairs, what cannot be served (cryptography)
+    authority     the authority in a Secret that all programs share                  (kube, tls)
     logs          log lines, as JSON or text                                                   (orjson)
     metrics       a registry, and its HTTP port                                                (prometheus-client)
     yamlio        YAML in, bounded                                                             (PyYAML)

@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from common.envoy.discovery import AUDIENCE
 from common.errors import KubernetesError
 from mesh.world.proxy import Proxy
 
-AUDIENCE = "pymesh"
 MAX_TOKEN_BYTES = 16_384
 MAX_CACHED = 20_000
 REFUSED_SECONDS = 10.0  # a token that was refused is not reviewed again for so long

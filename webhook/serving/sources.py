@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from common import tls
+from common.authority import shared_authority
 from common.errors import KubernetesError, PysidecarError, UsageError
 from common.tls import KeyPair
 from webhook.serving import cabundle
@@ -118,7 +119,7 @@ def own_certificate(
     serving: KeyPair | None = None
     while True:
         try:
-            authority, previous = _authority(kubernetes, namespace, secret)
+            authority, previous = shared_authority(kubernetes, namespace, secret)
             trusted = tls.bundle(authority, previous, tls.now())
             changed = cabundle.apply(kubernetes, webhook_configuration, trusted, names[0])
             if changed:
@@ -159,22 +160,6 @@ def nodes(kubernetes: Kubernetes) -> Source:
         if native != told:
             told = native
             yield Update("nodes", {NODES: orjson.dumps({"native_sidecars": native})})
-
-
-def _authority(kubernetes: Kubernetes, namespace: str, secret: str) -> tuple[KeyPair, bytes | None]:
-    """The authority in force and the certificate of the one before; made here where there is none or it grows old."""
-    while True:
-        version, data = kubernetes.secret(namespace, secret)
-        current = KeyPair(data["ca.crt"], data["ca.key"]) if data.get("ca.crt") and data.get("ca.key") else None
-        if current and tls.now() < current.renew_at():
-            return current, data.get("previous.crt")
-        made = tls.new_authority("pyinject CA", tls.now())
-        previous = current.certificate if current else b""
-        entries = {"ca.crt": made.certificate, "ca.key": made.key, "previous.crt": previous}
-        if kubernetes.update_secret(namespace, secret, version, entries):
-            log.info("certificate authority %s in Secret %s/%s", "renewed" if current else "made", namespace, secret)
-            return made, previous
-        # another replica was quicker: take what it made
 
 
 def run_native_sidecars(kubelet_versions: Sequence[str]) -> bool:

@@ -127,11 +127,11 @@ def route_rows(table: Message) -> Iterator[Row]:
 
 
 def domains(names: Sequence[str]) -> str:
-    """The shortest of them, and how many more there are; those with a port are not counted beside those without."""
+    """The shortest names, and how many more there are; those with a port are not counted beside those without."""
     if len(names) == 1:
         return names[0]
     bare = {name for name in names if ":" not in name} or set(names)
-    shortest = sorted(bare, key=lambda name: (len(name), name))[:MOST_DOMAINS]
+    shortest = sorted(bare, key=lambda name: (name[:1].isdecimal(), len(name), name))[:MOST_DOMAINS]
     more = len(bare) - len(shortest)
     return ", ".join(shortest) + (f" + {more} more..." if more else "")
 

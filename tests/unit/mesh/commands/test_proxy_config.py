@@ -63,7 +63,7 @@ def test_listeners(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_routes(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
-    host = ["9080", f"{REVIEWS}:9080", "reviews, 10.96.0.1 + 2 more..."]
+    host = ["9080", f"{REVIEWS}:9080", "reviews, reviews.shop + 2 more..."]
     assert shown(capsys, "route", "--file", saved) == [
         ["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"],
         ["80", "allow_any", "*", "/*", ""],
