@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.cluster.charts import refusal, rendered
-from tests.cluster.harness import TAG
+from tests.cluster.charts import CHART, refusal, rendered
+from tests.cluster.harness import ROOT, TAG
 
 DIGEST = "sha256:" + "1" * 64
 OPTIONAL = {"NetworkPolicy", "HorizontalPodAutoscaler", "ServiceMonitor", "PrometheusRule"}
@@ -128,3 +130,28 @@ def test_a_second_revision_has_names_of_its_own_throughout() -> None:
     first, second = rendered(*everything), rendered(*everything, 'revision="canary"')
     assert len(first) == len(second)
     assert not first.keys() & second.keys()
+
+
+def test_what_the_docs_show_is_taken() -> None:
+    text = (ROOT / "docs" / "chart.md").read_text().replace("sha256:…", DIGEST)
+    examples = [yaml.safe_load(example) for example in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    assert len(examples) > 5
+    for values in examples:
+        rendered(*(f"{name}={json.dumps(value)}" for name, value in values.items()))
+
+
+def test_every_value_is_in_the_schema_and_has_a_type() -> None:
+    """So that a misspelt one is refused at any depth, but for what is Kubernetes' or Istio's own."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def compare(values: dict[str, Any], schema: dict[str, Any]) -> None:
+        assert values.keys() <= schema["properties"].keys()
+        assert schema["additionalProperties"] is False
+        for name, value in values.items():
+            if isinstance(value, dict) and "properties" in schema["properties"][name]:
+                compare(value, schema["properties"][name])
+
+    compare(values, schema)
+    # `global` is what Helm gives to every chart
+    assert schema["properties"].keys() - values.keys() == {"global"}

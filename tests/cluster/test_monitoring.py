@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.cluster.charts import CHART, rendered
-from tests.cluster.harness import CLUSTER, NAMESPACE
+from tests.cluster.harness import CLUSTER, NAMESPACE, ROOT
 
 DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
 # a sample of everything that a panel reads
@@ -57,6 +57,11 @@ def test_every_alert_is_seen_to_come() -> None:
         alert["alertname"] for test in tests for alert in test.get("alert_rule_test", ()) if alert.get("exp_alerts")
     }
     assert come == {rule["alert"] for group in rules()["groups"] for rule in group["rules"]}
+
+
+def test_every_alert_is_documented() -> None:
+    said = re.findall(r"^\| `(Pyinject\w+)` \|", (ROOT / "docs" / "chart.md").read_text(), re.MULTILINE)
+    assert list(dict.fromkeys(rule["alert"] for group in rules()["groups"] for rule in group["rules"])) == said
 
 
 def test_thresholds_and_labels_are_the_user_s(tmp_path: Path) -> None:
