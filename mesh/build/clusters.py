@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from common.envoy.parts import UNLIMITED, Message, address, typed
 from mesh.build.filters import ADS
+from mesh.build.locality import CLOSE, Group, arranged
+from mesh.build.policy import BOTH_PROTOCOLS, HTTP_OPTIONS, locality_setting, with_policy
+from mesh.build.routes import seconds
+from mesh.build.rules import policy_of, subset_labels, subsets_of
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution, Service, ServicePort
-from mesh.world.index import Endpoint, ServiceKey, endpoints_of, ports_seen, service_at, visible_services
+from mesh.world.index import ServiceKey, endpoints_of, ports_seen, service_at, visible_services
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
+from mesh.world.sidecars import mesh_config
 from mesh.world.world import World
 
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+# Service, trafficDistribution: the words for what is near
+PREFER_CLOSE = ("PreferClose", "PreferSameZone")
 # A sidecar must not refuse what the app would have taken: Envoy's limits are for an edge proxy.
 NO_LIMITS: Message = {
     "thresholds": [
@@ -41,7 +47,7 @@ def clusters_of(world: World, scope: Scope, key: ServiceKey) -> tuple[ClusterNam
     service = service_at(world, key)
     if service is None or service.resolution not in TYPES:
         return ()
-    subsets = ("",)
+    subsets = ("", *subsets_of(world, scope, service.hostname))
     return tuple(
         ClusterName("outbound", port.number, subset, service.hostname)
         for port in ports_seen(world, scope, key)
@@ -60,9 +66,6 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
     made: Message = {
         "name": str(name),
         "type": TYPES[service.resolution],
-        "connect_timeout": "10s",
-        "lb_policy": "LEAST_REQUEST",
-        "circuit_breakers": NO_LIMITS,
         "metadata": _metadata(service, name),
     }
     if options := _protocol(port):
@@ -71,15 +74,16 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
         case Resolution.CLIENT_SIDE:
             made["eds_cluster_config"] = {"eds_config": ADS, "service_name": str(name)}
         case Resolution.PASSTHROUGH:
-            made["lb_policy"] = "CLUSTER_PROVIDED"
+            pass
         case _:
             made |= {
                 "dns_lookup_family": "V4_PREFERRED",
                 "respect_dns_ttl": True,
-                "dns_refresh_rate": "60s",
-                "load_assignment": assignment_of(str(name), endpoints_of(world, key, name.port)),
+                "dns_refresh_rate": seconds(mesh_config(world).dns_refresh_rate),
+                "load_assignment": assignment_of(str(name), _arranged(world, scope, key, name)),
             }
-    return made
+    policy = policy_of(world, scope, name.host, name.port, name.subset)
+    return with_policy(made, policy, mesh_config(world), service, port)
 
 
 def _protocol(port: ServicePort) -> Message | None:
@@ -89,7 +93,7 @@ def _protocol(port: ServicePort) -> Message | None:
     if port.protocol.is_auto:
         return typed(
             "upstreams.http.v3.HttpProtocolOptions",
-            use_downstream_protocol_config={"http_protocol_options": {}, "http2_protocol_options": {}},
+            use_downstream_protocol_config=BOTH_PROTOCOLS,
         )
     return None
 
@@ -115,7 +119,7 @@ def passthrough() -> list[Message]:
             "typed_extension_protocol_options": {
                 HTTP_OPTIONS: typed(
                     "upstreams.http.v3.HttpProtocolOptions",
-                    use_downstream_protocol_config={"http_protocol_options": {}, "http2_protocol_options": {}},
+                    use_downstream_protocol_config=BOTH_PROTOCOLS,
                 )
             },
         },
@@ -130,30 +134,45 @@ def assignment(world: World, scope: Scope, name: ClusterName) -> Message | None:
     service = service_at(world, key) if key else None
     if key is None or service is None or TYPES[service.resolution] != "EDS":
         return None
-    endpoints = endpoints_of(world, key, name.port)
+    balancer = policy_of(world, scope, name.host, name.port, name.subset).load_balancer
+    if balancer is not None and balancer.simple == "PASSTHROUGH":
+        return None
+    return assignment_of(str(name), _arranged(world, scope, key, name))
+
+
+def _arranged(world: World, scope: Scope, key: ServiceKey, name: ClusterName) -> tuple[Group, ...]:
+    """The endpoints of a cluster by where they are: those of its subset, the near ones first if that is wanted."""
+    service, endpoints = service_at(world, key), endpoints_of(world, key, name.port)
+    if service is None:
+        return ()
     if service.internal_traffic_policy == "Local":
         endpoints = tuple(one for one in endpoints if one.node == scope.node)
-    return assignment_of(str(name), endpoints)
+    if name.subset:
+        labels = set(subset_labels(world, scope, name.host, name.subset) or ())
+        endpoints = tuple(one for one in endpoints if labels <= set(one.labels.items()))
+    policy = policy_of(world, scope, name.host, name.port, name.subset)
+    setting, falls = locality_setting(policy, mesh_config(world)), policy.outlier_detection is not None
+    own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
+    if own is None and service.traffic_distribution in PREFER_CLOSE:
+        setting, falls = CLOSE, True
+    return arranged(endpoints, setting, scope.locality, dict(scope.labels), outliers=falls)
 
 
-def assignment_of(name: str, endpoints: tuple[Endpoint, ...]) -> Message:
-    """Endpoints by where they are."""
-    by_locality: dict[tuple[str, str, str], list[Endpoint]] = {}
-    for one in endpoints:
-        by_locality.setdefault(one.locality, []).append(one)
-    localities = []
-    for where, members in sorted(by_locality.items()):
-        group: Message = {
-            "lb_endpoints": [
-                {
-                    "endpoint": {"address": address(one.address, one.port)},
-                    "load_balancing_weight": one.weight or 1,
-                }
-                for one in members
-            ],
-            "load_balancing_weight": sum(one.weight or 1 for one in members),
-        }
-        if any(where):
-            group["locality"] = dict(zip(("region", "zone", "sub_zone"), where, strict=True))
-        localities.append(group)
-    return {"cluster_name": name, "endpoints": localities}
+def assignment_of(name: str, groups: Iterable[Group]) -> Message:
+    """A ClusterLoadAssignment."""
+    return {"cluster_name": name, "endpoints": [_group(one) for one in groups]}
+
+
+def _group(group: Group) -> Message:
+    made: Message = {
+        "lb_endpoints": [
+            {"endpoint": {"address": address(one.address, one.port)}, "load_balancing_weight": one.weight or 1}
+            for one in group.endpoints
+        ],
+        "load_balancing_weight": group.weight,
+    }
+    if any(group.locality):
+        made["locality"] = dict(zip(("region", "zone", "sub_zone"), group.locality, strict=True))
+    if group.priority:
+        made["priority"] = group.priority
+    return made

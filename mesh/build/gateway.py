@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from common.envoy.parts import Message, address, typed
 from mesh.build.filters import ADS, TLS_INSPECTOR, access_logs, by_rds, http_manager, paths, tcp_proxy
-from mesh.build.routes import render, weighted_tcp
+from mesh.build.hostroutes import connection_fields, rendered
 from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
 from mesh.model.tls import ServerTLSSettings
@@ -93,16 +93,16 @@ def _byte_chains(world: World, scope: Scope, place: Place, server: Server) -> It
         yield chain
     elif server.ends_tls and server.tls is not None:
         for route in _connection_routes(world, scope, server, tls=False)[:1]:
-            yield _tcp_chain(world, route) | match | {"transport_socket": downstream_tls(server.tls, [])}
+            yield _tcp_chain(world, scope, route) | match | {"transport_socket": downstream_tls(server.tls, [])}
     elif server.protocol.is_tls:
         for route in _connection_routes(world, scope, server, tls=True):
             wanted = [name for name in route.sni_hosts if name != "*"]
-            yield _tcp_chain(world, route) | (
+            yield _tcp_chain(world, scope, route) | (
                 {"filter_chain_match": {"server_names": wanted}} if len(wanted) == len(route.sni_hosts) else {}
             )
     else:
         for route in _connection_routes(world, scope, server, tls=False)[:1]:
-            yield _tcp_chain(world, route)
+            yield _tcp_chain(world, scope, route)
 
 
 def _connection_routes(world: World, scope: Scope, server: Server, *, tls: bool) -> list[ConnectionRoute]:
@@ -111,12 +111,12 @@ def _connection_routes(world: World, scope: Scope, server: Server, *, tls: bool)
     return [route for ref in refs for route in of(world, scope, ref, server.gateway, server.number)]
 
 
-def _tcp_chain(world: World, route: ConnectionRoute) -> Message:
-    clusters = weighted_tcp(route.backends)
+def _tcp_chain(world: World, scope: Scope, route: ConnectionRoute) -> Message:
+    fields = connection_fields(world, scope, route)
     name = str(route.origins[0]) if route.origins else "tcp"
-    stat_prefix = clusters.get("cluster") or name
+    stat_prefix = fields.get("cluster") or name
     logs = access_logs(access_log(world), "gateway", http=False)
-    return {"name": name, "filters": [tcp_proxy(stat_prefix, clusters, logs)]}
+    return {"name": name, "filters": [tcp_proxy(stat_prefix, fields, logs)]}
 
 
 def downstream_tls(tls: ServerTLSSettings, protocols: list[str]) -> Message:
@@ -253,7 +253,7 @@ def gateway_virtual_host(world: World, scope: Scope, ports: Ports, table: str, h
     made: Message = {
         "name": f"{host}:{port}",
         "domains": [host],
-        "routes": [render(route, rulers[0].server.number, tls=tls) for route in routes],
+        "routes": list(rendered(world, scope, routes, rulers[0].server.number, tls=tls)),
         "include_request_attempt_count": True,
     }
     if any(one.server.redirects for one in rulers):

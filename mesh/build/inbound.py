@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from common.envoy.parts import Message, address, inbound_bind, typed, wildcard
 from common.envoy.traffic import HTTP_PROTOCOLS, KEEPALIVE
-from mesh.build.clusters import HTTP_OPTIONS, NO_LIMITS
+from mesh.build.clusters import NO_LIMITS
 from mesh.build.filters import (
     HTTP_INSPECTOR,
     ORIGINAL_DST,
@@ -25,6 +25,7 @@ from mesh.build.filters import (
     tcp_proxy,
 )
 from mesh.build.outbound import unknown_chain
+from mesh.build.policy import HTTP_OPTIONS
 from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
 from mesh.model.protocol import Protocol, protocol_named

@@ -26,11 +26,12 @@ from mesh.build.filters import (
     paths,
     tcp_proxy,
 )
-from mesh.build.routes import weighted_tcp
+from mesh.build.hostroutes import connection_fields
+from mesh.build.policy import tcp_fields
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution
 from mesh.routing.attach import tcp_routes, tls_routes
-from mesh.routing.route import ConnectionRoute
+from mesh.routing.route import ConnectionRoute, Target
 from mesh.world.index import (
     ServiceKey,
     access_log,
@@ -190,18 +191,18 @@ def _byte_chains(world: World, scope: Scope, bind: Bind, binding: Binding) -> It
     if port is not None and port.protocol.is_tls:
         rules = tls_routes(world, scope, host, number)
         for rule in rules:
-            yield _match(rule, networks), _routed(world, rule)
+            yield _match(rule, networks), _routed(world, scope, rule)
         if rules:
             return  # what no rule names goes on unrouted
         if bind.address == ANY and not networks:
-            yield {"server_names": [host]}, _tcp_chain(world, host, number)
+            yield {"server_names": [host]}, _tcp_chain(world, scope, host, number)
             return
     else:
         for rule in tcp_routes(world, scope, host, number):
-            yield _match(rule, networks), _routed(world, rule)
+            yield _match(rule, networks), _routed(world, scope, rule)
             if not rule.subnets:
                 return
-    yield networks, _tcp_chain(world, host, number)
+    yield networks, _tcp_chain(world, scope, host, number)
 
 
 def _match(rule: ConnectionRoute, networks: Message) -> Message:
@@ -211,19 +212,18 @@ def _match(rule: ConnectionRoute, networks: Message) -> Message:
     return made
 
 
-def _routed(world: World, rule: ConnectionRoute) -> Message:
-    clusters = weighted_tcp(rule.backends)
+def _routed(world: World, scope: Scope, rule: ConnectionRoute) -> Message:
+    fields = connection_fields(world, scope, rule)
     name = str(rule.origins[0]) if rule.origins else "tcp"
     logs = access_logs(access_log(world), "outbound", http=False)
-    return {"name": name, "filters": [tcp_proxy(clusters.get("cluster") or name, clusters, logs)]}
+    return {"name": name, "filters": [tcp_proxy(fields.get("cluster") or name, fields, logs)]}
 
 
-def _tcp_chain(world: World, host: str, port: int) -> Message:
+def _tcp_chain(world: World, scope: Scope, host: str, port: int) -> Message:
     name = str(ClusterName("outbound", port, "", host))
-    return {
-        "name": name,
-        "filters": [tcp_proxy(name, {"cluster": name}, access_logs(access_log(world), "outbound", http=False))],
-    }
+    fields = {"cluster": name, **tcp_fields(world, scope, Target(host, port))}
+    logs = access_logs(access_log(world), "outbound", http=False)
+    return {"name": name, "filters": [tcp_proxy(name, fields, logs)]}
 
 
 def unknown_chain(world: World, scope: Scope) -> Message:

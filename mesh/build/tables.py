@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.envoy.parts import Message
+from mesh.build.hostroutes import host_routes, ruled_routes
 from mesh.build.outbound import ANY, listener_binds
-from mesh.build.routes import MAX_BODY, default_route, render
+from mesh.build.routes import MAX_BODY
 from mesh.model.meta import ObjectRef
 from mesh.model.names import ALLOW_ANY, BLOCK_ALL, PASSTHROUGH, host_forms
-from mesh.routing.attach import hosts_beside, http_routes, virtual_service_for
-from mesh.routing.backends import MESH
-from mesh.routing.route import Target
+from mesh.routing.attach import hosts_beside
 from mesh.world.index import ServiceKey, registry_only, service_at
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
@@ -115,10 +114,8 @@ def virtual_host(world: World, scope: Scope, table: str, name: str) -> Message |
 
 def _routes(world: World, scope: Scope, table: str, host: str, port: int) -> list[Message]:
     beside = beside_ref(world, scope, table, host)
-    ref = beside or virtual_service_for(world, scope, host)
-    routes = [render(route, port) for route in (http_routes(world, scope, ref, MESH, port) if ref else ())]
     # a host that no Service has leads nowhere but where a rule says
-    return routes if routes or beside else [default_route(Target(host, port))]
+    return list(ruled_routes(world, scope, beside, port) if beside else host_routes(world, scope, host, port))
 
 
 @query

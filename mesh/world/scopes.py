@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from mesh.model.destinationrule import DestinationRule
+from mesh.model.policy import PortTrafficPolicy, TrafficPolicy
 from mesh.model.workload import NOWHERE, Locality, Pod
 from mesh.world.index import locality_of_node
 from mesh.world.memo import query
@@ -21,6 +23,9 @@ def selected_labels(world: World) -> frozenset[str]:
     for rule in world.all("DestinationRule").values():
         if rule.workload_selector:
             keys.update(rule.workload_selector.match_labels)
+        for balancer in (policy.load_balancer for policy in _policies(rule)):
+            if balancer and balancer.locality_lb_setting:
+                keys.update(one.partition("=")[0] for one in balancer.locality_lb_setting.failover_priority)
     for gateway in world.all("Gateway").values():
         keys.update(gateway.selector)
     for service in world.all("VirtualService").values():
@@ -32,9 +37,20 @@ def selected_labels(world: World) -> frozenset[str]:
 
 @query
 def locality_counts(world: World) -> bool:
-    """Whether anything is decided by where a proxy runs."""
-    del world
-    return False
+    """Whether anything is decided by where a proxy runs: endpoints fail over by it, or are shared by it."""
+    return any(one.traffic_distribution for one in world.all("Service").values()) or any(
+        policy.outlier_detection is not None or (policy.load_balancer and policy.load_balancer.locality_lb_setting)
+        for rule in world.all("DestinationRule").values()
+        for policy in _policies(rule)
+    )
+
+
+def _policies(rule: DestinationRule) -> Iterable[TrafficPolicy | PortTrafficPolicy]:
+    """All that a DestinationRule says, of the host, its subsets, and their ports."""
+    for policy in (rule.traffic_policy, *(subset.traffic_policy for subset in rule.subsets)):
+        if policy is not None:
+            yield policy
+            yield from policy.port_level_settings
 
 
 @query

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.build import tables
+from common.envoy.parts import Message
+from mesh.build import hostroutes
 from mesh.encode import snapshot
 from mesh.encode.messages import decode
 from mesh.encode.resource import State
+from mesh.routing.route import Target
 from mesh.world.events import Key, Remove
 from mesh.world.proxy import Proxy
 from mesh.world.scopes import scope_of
@@ -101,8 +103,12 @@ def test_an_endpoint_that_comes_costs_its_own_assignment() -> None:
 
 def test_what_cannot_be_built_is_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(service("a", "10.96.0.1", ("http", 80)), service("b", "10.96.0.2", ("http", 80)))
-    right = tables.default_route
-    monkeypatch.setattr(tables, "default_route", lambda to: right(to) | ({"match": {}} if to.host[0] == "a" else {}))
+    right = hostroutes.default_route
+
+    def wrong(to: Target, **more: Any) -> Message:
+        return right(to, **more) | ({"match": {}} if to.host[0] == "a" else {})
+
+    monkeypatch.setattr(hostroutes, "default_route", wrong)
     table = body(world, TABLES, "80")
     assert [host["name"] for host in table["virtual_hosts"]] == ["b.default.svc.cluster.local:80", "allow_any"]
     scope = scope_of(world, ME)
