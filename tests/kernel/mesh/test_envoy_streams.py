@@ -55,17 +55,20 @@ def test_clusters_change_and_are_swapped_under_load_without_a_failure(delta, tmp
             mesh.change(state(**first, rds=[table("a")]))
             await until(lambda: timeout_is(proxy, "a", "7s"))
             # from one cluster to another and back, under load: the new one comes first, the old one goes last
-            load = asyncio.create_task(asking(port))
-            for turn in range(20):
+            answered = []
+            load = [asyncio.create_task(asking(port, answered)) for _ in range(4)]
+            for turn in range(40):
                 name, to = (f"c{turn}", two) if turn % 2 == 0 else (f"c{turn}", one)
                 mesh.change(
                     state(cds=[cluster(name)], eds=[assignment(name, to)], lds=[listener(port)], rds=[table(name)])
                 )
-                await until(lambda name=name: only(proxy, name))
-            load.cancel()
-            answered = await load
-            assert {status for status, _ in answered} == {200}, answered
-            assert len(answered) > 20
+                before = len(answered)
+                await until(lambda name=name, before=before: len(answered) > before + 50 and only(proxy, name))
+            for task in load:
+                task.cancel()
+            await asyncio.gather(*load, return_exceptions=True)
+            assert {status for status, _ in answered} == {200}, [one for one in answered if one[0] != 200]
+            assert {body for _, body in answered} == {"v1", "v2"}
             assert refused(served) == {}
 
     run(talk())
@@ -85,14 +88,17 @@ async def only(proxy, name):
     return [one["cluster"]["name"] for one in found] == [name]
 
 
-async def asking(port):
-    """Asks until it is cancelled; returns all that was answered."""
-    answered = []
+async def asking(port, answered):
+    """Asks over one connection until it is cancelled; adds what was answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         while True:
-            answered.append(await get(port))
-    except asyncio.CancelledError:
-        return answered
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0)
+            answered.append((int(head.split()[1]), (await reader.readexactly(length)).decode()))
+    finally:
+        writer.close()
 
 
 @VARIANTS
