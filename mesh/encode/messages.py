@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf import json_format
@@ -30,6 +31,7 @@ def from_json(kind: str, text: str | bytes) -> Any:
     return json_format.Parse(text, message_class(kind)(), descriptor_pool=pool())
 
 
+@lru_cache(8192)
 def length(size: int) -> bytes:
     """The size as protobuf writes it before bytes (a varint)."""
     written = bytearray()

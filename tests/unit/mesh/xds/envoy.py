@@ -124,7 +124,10 @@ class FakeEnvoy:
             for name, (version, _) in got.items():
                 assert (url, name, version) not in self.ever_refused, f"{short} {name} was refused, and comes again"
         if bad:
-            self.bad_clusters |= set(bad) if url == CDS else set()
+            if url == CDS:
+                # a cluster that is sent again brings its endpoints along
+                self.bad_clusters |= set(bad)
+                self.received = {one for one in self.received if one[0] != EDS or one[1] not in got}
             if len(got) == 1 or self.names_who:
                 self.ever_refused |= {(url, name, got[name][0]) for name in bad}
             words = f"Error adding/updating {', '.join(bad)}: no" if self.names_who else "Proto constraint validation"
