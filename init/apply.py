@@ -7,48 +7,29 @@ guardian; the rest is completed. What is in force and different is drift: refuse
 
 from init import routing
 from init.backends import Current
+from init.difference import chains_of, difference, difference_of_chain, in_chains
 from init.errors import DriftError, UnsupportedError
 from init.iptables_text import spec
-from init.rules import FAMILY_NAMES, Ruleset
+from init.rules import Ruleset
+from init.run import Plan
 from init.transaction import execute
-from init.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from init.backends import Backend, Step
+    from init.backends import Backend
     from init.config import Config
     from init.log import Log
     from init.rules import Rule
-
-    Chain = tuple[int, str, str]
 
 
 _WAY_OUT = "--reconcile replaces them, --cleanup-only takes them away"
 
 
-class Plan(Value):
-    """What a run would do.
-
-    backend: its name. there: what is there of ours, in every store of the kernel. wanted: what shall be there.
-    steps: all changes in order, none where all is right already. routing: those of them beside netfilter's rules.
-    drift: why a run that may not replace refuses, as lines; empty where it does not. stays: rules of another
-    configuration that are left where they are.
-    """
-
-    backend: str
-    there: Current
-    wanted: Ruleset
-    steps: "tuple[Step, ...]"
-    routing: "tuple[Step, ...]" = ()
-    drift: "tuple[str, ...]" = ()
-    stays: "tuple[Rule, ...]" = ()
-
-
 def backends(config: "Config", wanted: Ruleset) -> "Sequence[Backend]":
     """The backends to try in turn; imported only when they are the ones."""
-    if config.dry_run:
+    if not config.reads:
         from init.backends.dry import dry_run
 
         return [dry_run(config, wanted)]
@@ -77,22 +58,27 @@ def elsewhere(config: "Config", backend: "Backend") -> "list[Backend]":
     return [other for other in others if other.store != backend.store and other.holds_ours()]
 
 
-def apply(config: "Config", wanted: Ruleset, log: "Log") -> Plan:
-    """Make the kernel hold these rules (with --cleanup-only: none of ours); what was done.
+def apply(config: "Config", wanted: Ruleset, log: "Log", planned: "Callable[[Plan], None]") -> None:
+    """Make the kernel hold these rules (with --cleanup-only: none of ours); `planned` is told what that takes.
 
-    With --dry-run nothing is done. Raises RefusedError, DriftError.
+    With --dry-run and --check nothing is done. Raises RefusedError, DriftError.
     """
+    if config.check:  # all that could differ
+        config = config.replace(reconcile=True, prune=True, force_apply=False)
     reasons: list[str] = []
     for backend in backends(config, wanted):
         try:
             plan = prepare(config, wanted, backend)
-            if not config.dry_run:
+            planned(plan)
+            if config.check:
+                _require_nothing_to_do(plan, log)
+            elif config.writes:
                 _carry_out(config, plan, log)
         except UnsupportedError as e:
             log.info(f"{backend.name} does not work here: {e}")
             reasons.append(str(e))
         else:
-            return plan
+            return
     raise UnsupportedError("no way to write rules works here:\n" + "\n".join(reasons))
 
 
@@ -100,7 +86,8 @@ def prepare(config: "Config", wanted: Ruleset, backend: "Backend") -> Plan:
     """Read what is there, compare, and decide what is to be done; nothing is done yet. Raises RefusedError."""
     current = backend.read(wanted.rules)
     others = elsewhere(config, backend)
-    there = (*current.rules, *(rule for other in others for rule in other.read(()).rules))
+    elsewhere_there = tuple((other.name, other.read(())) for other in others)
+    there = (*current.rules, *(rule for _, found in elsewhere_there for rule in found.rules))
     prune = config.cleanup_only or config.prune
     former = routing.Former(routing.diverting_marks(there), config.tproxy_mark, config.tproxy_table, prune)
     drift: tuple[str, ...] = ()
@@ -111,24 +98,42 @@ def prepare(config: "Config", wanted: Ruleset, backend: "Backend") -> Plan:
         drift = drift or find_drift(current, wanted.rules, backend.name)
     before, after = routing.steps(wanted.routing, former, backend.routes)
     if drift:
-        return Plan(backend.name, Current(there, current.chains), wanted, (), drift=drift)
+        return Plan(
+            backend.name, current, wanted, (), routing=(*before, *after), drift=drift, elsewhere=elsewhere_there
+        )
     rules = backend.write(wanted.rules) if config.force_apply or _differs(current, wanted.rules) else ()
-    known = set(wanted.rules)
     moved = [step for other in others for step in other.write(())]
     return Plan(
         backend.name,
-        Current(there, current.chains),
+        current,
         wanted,
         (*before, *rules, *moved, *after),
         routing=(*before, *after),
-        stays=tuple(r for r in current.rules if r.built_in and r not in known) if config.keeps_old else (),
+        stays=_staying(current, wanted.rules) if config.keeps_old else (),
+        elsewhere=elsewhere_there,
+    )
+
+
+def _staying(current: Current, wanted: "Sequence[Rule]") -> "tuple[Rule, ...]":
+    named, asked = chains_of(wanted), set(wanted)
+    return tuple(
+        r for r in current.rules if r not in asked and (r.built_in or (r.family, r.table, r.chain) not in named)
+    )
+
+
+def _require_nothing_to_do(plan: Plan, log: "Log") -> None:
+    if not plan.steps:
+        log.info("all is as asked for", backend=plan.backend, rules=len(plan.wanted.rules))
+        return
+    raise DriftError(
+        f"{plan.backend}: what is there is not what is asked for (- is there, + is asked for)", *difference(plan)
     )
 
 
 def _carry_out(config: "Config", plan: Plan, log: "Log") -> None:
     if plan.drift:
         raise DriftError(*plan.drift)
-    for rule in plan.stays:
+    for rule in (r for r in plan.stays if r.built_in):
         log.warn(
             f"a rule of another configuration stays, --prune takes it away: {rule.table} {rule.chain} {spec(rule)}"
         )
@@ -140,13 +145,13 @@ def _carry_out(config: "Config", plan: Plan, log: "Log") -> None:
 
 
 def _differs(current: Current, wanted: "Sequence[Rule]") -> bool:
-    return _by_chain(current.rules, current.chains) != _by_chain(wanted, _chains(wanted))
+    return in_chains(current.rules, current.chains) != in_chains(wanted, chains_of(wanted))
 
 
 def find_drift(current: Current, wanted: "Sequence[Rule]", where: str) -> "tuple[str, ...]":
     """Lines that tell what is in force in a table and is not what is wanted; none where nothing is."""
-    there = _by_chain(current.rules, current.chains)
-    want = _by_chain(wanted, _chains(wanted))
+    there = in_chains(current.rules, current.chains)
+    want = in_chains(wanted, chains_of(wanted))
     in_force = {(r.family, r.table) for r in current.rules if r.built_in}
     drifted = [
         chain
@@ -157,28 +162,5 @@ def find_drift(current: Current, wanted: "Sequence[Rule]", where: str) -> "tuple
         return ()
     return (
         f"{where}: rules of another configuration are in force (- is there, + is asked for); {_WAY_OUT}",
-        *(line for chain in drifted for line in difference(chain, there.get(chain, ()), want.get(chain, ()))),
+        *(line for chain in drifted for line in difference_of_chain(chain, there.get(chain, ()), want.get(chain, ()))),
     )
-
-
-def difference(chain: "Chain", there: "Sequence[Rule]", want: "Sequence[Rule]") -> "Iterator[str]":
-    """Lines that tell what a chain holds from what it should hold."""
-    from init.difference import changes
-
-    family, table, name = chain
-    yield f"{FAMILY_NAMES[family]} {table} {name}:"
-    yield from (f"  {line}" for line in changes([spec(r) for r in there], [spec(r) for r in want]))
-
-
-def _chains(rules: "Iterable[Rule]") -> "frozenset[Chain]":
-    """The chains of ours that rules are in or jump to."""
-    targets = {(r.family, r.table, str(r.target.value)) for r in rules if r.target.kind == "JUMP"}
-    return frozenset(targets | {(r.family, r.table, r.chain) for r in rules if not r.built_in})
-
-
-def _by_chain(rules: "Iterable[Rule]", chains: "Iterable[Chain]") -> "dict[Chain, list[Rule]]":
-    found: dict[Chain, list[Rule]] = {chain: [] for chain in chains}
-    for rule in rules:
-        found.setdefault((rule.family, rule.table, rule.chain), []).append(rule)
-    # In a chain of the kernel's, rules that go first stand first, whatever the order in which they were made.
-    return {chain: sorted(there, key=lambda r: not r.first) for chain, there in found.items()}

@@ -45,7 +45,7 @@ def parse(argv: "Sequence[str]", environ: "Mapping[str, str]") -> Config:
     if faults and not (config.help or config.version):
         from init.host import unknown_owners
 
-        raise ConfigError((*faults, *unknown_owners(config)), config.log_level, config.log_format)
+        raise ConfigError((*faults, *unknown_owners(config)), config)
     return config
 
 

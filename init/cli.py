@@ -5,11 +5,12 @@ import os
 from init.apply import apply
 from init.argv import parse
 from init.capture import capture, redirects_dns
-from init.errors import ConfigError, PyinitError, RefusedError
+from init.errors import ConfigError, PyinitError, RefusedError, RollbackError
 from init.host import Host, enter, in_host_network
 from init.iptables_text import spec
 from init.lock import Lock
-from init.log import Log, leave_termination_message
+from init.log import Log, as_json, leave_termination_message
+from init.run import Plan, Run
 from init.variables import looks_mistaken
 
 TYPE_CHECKING = False
@@ -27,71 +28,124 @@ NO_ADDRESS = (
 
 def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
     """Do what the command line asks; errors go to the log and to Kubernetes. Returns the exit code."""
-    log = Log()
+    this = Run(Log())
+    error: Exception | None = None
     try:
-        config = parse(argv, environ)
-        log = Log(config.log_level, config.log_format)
-        return _run(config, environ, log)
-    except PyinitError as e:
-        if isinstance(e, ConfigError):
-            log = Log(e.log_level, e.log_format)
-        for line in str(e).splitlines():
-            log.error(line)
-        return _failed(e, str(e), e.exit_code)
-    except (OSError, MemoryError) as e:  # of the surroundings: no memory, no descriptors, a full disk
-        log.error(f"the system refused: {str(e) or type(e).__name__}")
-        return _failed(e, str(e))
+        this.config = parse(argv, environ)
+        this.log = Log(this.config.log_level, this.config.log_format)
+        _run(this, this.config, environ)
     except Exception as e:
-        from traceback import format_exc
+        error = e
+        _log_failure(this, e)
+    exit_code = error.exit_code if isinstance(error, PyinitError) else 2 if error else 0
+    if this.config and this.config.as_document:
+        from init.report import document
 
-        log.error(f"this is a fault of pyinit's own, please report it: {e!r}\n{format_exc()}")
-        return _failed(e, repr(e))
-
-
-def _failed(error: Exception, message: str, exit_code: int = 2) -> int:
-    leave_termination_message({"error": type(error).__name__, "exit_code": exit_code, "message": message})
+        try:
+            _print(f"{as_json(document(this, exit_code, error))}\n")
+        except RefusedError as e:  # all else is done, and its exit code counts
+            this.log.error(str(e))
     return exit_code
 
 
-def _run(config: "Config", environ: "Mapping[str, str]", log: Log) -> int:
+def _log_failure(this: Run, error: Exception) -> None:
+    if isinstance(error, ConfigError):
+        this.config = error.asked
+        this.log = Log(error.asked.log_level, error.asked.log_format)
+    if isinstance(error, PyinitError):
+        message, lines = str(error), str(error).splitlines()
+    elif isinstance(error, (OSError, MemoryError)):  # of the surroundings: no memory, no descriptors, a full disk
+        message, lines = str(error), [f"the system refused: {str(error) or type(error).__name__}"]
+    else:
+        from traceback import format_exc
+
+        message = repr(error)
+        lines = [f"this is a fault of pyinit's own, please report it: {error!r}\n{format_exc()}"]
+    for line in lines:
+        this.log.error(line)
+    exit_code = error.exit_code if isinstance(error, PyinitError) else 2
+    leave_termination_message({"error": type(error).__name__, "exit_code": exit_code, "message": message})
+
+
+def _run(this: Run, config: "Config", environ: "Mapping[str, str]") -> None:
     if config.help or config.version or config.completion:
         from init import usage
 
         _print(usage.answer(config))
-        return 0
+        return
     if config.network_namespace:
         enter(config.network_namespace)
+    log = this.log
     if looks_mistaken(environ):
         from init.hints import unread
 
         for warning in unread(environ):
             log.warn(warning)
-    host = Host.probe(config)
+    this.host = host = Host.probe(config)
     ruleset = capture(config, host)
     _tell(config, host, ruleset, log)
-    if config.dry_run:
-        if not host.addresses and not config.cleanup_only:
-            log.warn(NO_ADDRESS)
-        from init.show import show
+    unready = not (host.addresses or config.cleanup_only)
+    if unready and (config.dry_run or config.explain):
+        log.warn(NO_ADDRESS)
+    if config.explain:
+        from init import explain
 
-        _print(show(config, apply(config, ruleset, log)))
-        return 0
-    writes, probes = not config.skip_rule_apply, config.run_validation and not config.cleanup_only
-    if (writes or probes) and in_host_network() and not config.allow_host_network:
+        this.explained = explain.explain(config, host, ruleset)
+        if not config.as_document:
+            _print(explain.show(this.explained))
+        return
+    probes = config.run_validation and not (config.cleanup_only or config.dry_run)
+    if (config.writes or probes) and in_host_network() and not config.allow_host_network:
         raise RefusedError(
             "this is the network namespace of the machine itself, and its traffic would all go to a proxy; "
             "--network-namespace=FILE enters a pod's, --allow-host-network does it here nevertheless"
         )
-    if (writes or probes) and not (host.addresses or config.cleanup_only):
+    if unready and not config.dry_run and (config.reads or probes):
         raise RefusedError(NO_ADDRESS)
+    if not (config.reads or probes):
+        if config.dry_run:
+            apply(config, ruleset, log, lambda plan: _planned(this, config, plan))
+        return
     with Lock(log):
-        if writes:
-            apply(config, ruleset, log)
+        if config.reads:
+            _apply(this, config, ruleset)
         if probes:
-            from init.validate import validate
+            from init.validate import require_passed, send_probes
 
-            validate(config, host, ruleset, log)
-    return 0
+            this.outcomes = send_probes(config, host, ruleset)
+            require_passed(this.outcomes, log)
+
+
+def _apply(this: Run, config: "Config", ruleset: "Ruleset") -> None:
+    """Apply, and note whether that has changed the kernel."""
+    try:
+        apply(config, ruleset, this.log, lambda plan: _planned(this, config, plan))
+    except RollbackError:
+        this.changed = None
+        raise
+    this.changed = config.writes and this.plan is not None and bool(this.plan.steps)
+    if this.plan and config.writes:
+        _show(config, this.plan)
+
+
+def _planned(this: Run, config: "Config", plan: Plan) -> None:
+    """Keep what is to be done, and show it where nothing is done; of a run, what it has done is shown."""
+    this.plan = plan
+    if not config.writes:
+        _show(config, plan)
+
+
+def _show(config: "Config", plan: Plan) -> None:
+    if config.as_document:
+        return
+    if config.diff:
+        from init.difference import difference
+
+        _print("".join(f"{line}\n" for line in difference(plan)))
+    elif config.dry_run:
+        from init.show import show
+
+        _print(show(config, plan))
 
 
 def _tell(config: "Config", host: Host, ruleset: "Ruleset", log: Log) -> None:

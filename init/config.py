@@ -158,6 +158,22 @@ class Config(Value):
         "drop-invalid", "", kinds.BOOLEAN, False, "drop packets outside any connection's window", also=["INVALID_DROP"]
     )
     dry_run: bool = _RUN("dry-run", "n", kinds.BOOLEAN, False, "print what would be written, and write nothing")
+    check: bool = _RUN(
+        "check",
+        "",
+        kinds.BOOLEAN,
+        False,
+        "write nothing; exit code 0 when all is as asked for and nothing else of ours is there, 3 when not",
+        own=True,
+    )
+    explain: str = _RUN(
+        "explain",
+        "",
+        kinds.TEXT,
+        "",
+        "say where the rules let a packet land, as in 'tcp out 10.0.0.1:80 uid 1000' or 'tcp in 10.244.0.5:8080'",
+        variables=(),
+    )
     reconcile: bool = _RUN("reconcile", "", kinds.BOOLEAN, False, "replace the rules of another configuration")
     prune: bool = _RUN(
         "prune",
@@ -193,7 +209,7 @@ class Config(Value):
         "",
         "use this variant, whatever works here",
     )
-    network_namespace: str = _KERNEL("network-namespace", "", kinds.TEXT, "", "file of the namespace to enter first")
+    network_namespace: str = _KERNEL("network-namespace", "", kinds.FILE, "", "file of the namespace to enter first")
     cni_mode: bool = _KERNEL(
         "cni-mode",
         "",
@@ -215,6 +231,17 @@ class Config(Value):
         "of --dry-run; empty: what the backend's own program reads",
         own=True,
     )
+    diff: bool = _SHOW(
+        "diff", "", kinds.BOOLEAN, False, "print the difference to what is there; with --dry-run do no more", own=True
+    )
+    output: str = _SHOW(
+        "output",
+        "",
+        kinds.choice("text", "json"),
+        "text",
+        "json: at the end print what was found and done, whatever the exit code",
+        own=True,
+    )
     log_format: str = _SHOW("log-format", "", kinds.choice("text", "json"), "text", "of the log on stderr", own=True)
     log_level: str = _SHOW(
         "log-level",
@@ -225,7 +252,12 @@ class Config(Value):
         own=True,
     )
     completion: str = _SHOW(
-        "completion", "", kinds.choice("bash", empty=""), "", "print a completion script for this shell", variables=()
+        "completion",
+        "",
+        kinds.choice("bash", "zsh", "fish", empty=""),
+        "",
+        "print a completion script for this shell",
+        variables=(),
     )
     version: bool = _SHOW("version", "", kinds.BOOLEAN, False, "print the version", variables=())
     help: bool = _SHOW("help", "h", kinds.BOOLEAN, False, "print this help", variables=())
@@ -237,6 +269,12 @@ class Config(Value):
                 f"--istio-outbound-owner-groups (ISTIO_OUTBOUND_OWNER_GROUPS): {len(self.owner_groups)} groups; "
                 f"allowed are {MAX_OWNER_GROUPS}, or * with ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE"
             )
+        if self.check and self.dry_run:
+            yield "--check and --dry-run contradict each other; --dry-run --diff shows the difference and exits with 0"
+        if self.check and self.run_validation:
+            yield "--check and --run-validation: probes make a link for a moment, and --check changes nothing"
+        if self.diff and self.skip_rule_apply:
+            yield "--diff and --skip-rule-apply: there is nothing to compare"
         if self.native_nftables and self.backend not in ("auto", "nftables"):
             yield f"--native-nftables and --backend={self.backend} contradict each other"
         if self.force_iptables_binary and self.effective_backend == "nftables":
@@ -250,6 +288,21 @@ class Config(Value):
         if self.native_nftables:
             return "nftables"
         return "iptables" if self.backend == "auto" else self.backend
+
+    @property
+    def as_document(self) -> bool:
+        """Whether standard output is for a program."""
+        return self.output == "json" or (self.dry_run and self.format == "json")
+
+    @property
+    def writes(self) -> bool:
+        """Whether rules are written at all."""
+        return not (self.dry_run or self.check or self.skip_rule_apply)
+
+    @property
+    def reads(self) -> bool:
+        """Whether rules that are there are read."""
+        return self.writes or self.check or (self.dry_run and self.diff)
 
     @property
     def replaces(self) -> bool:

@@ -8,6 +8,10 @@ PyinitError
 └── ValidationError 126    the rules are there but packets do not go where they should
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from init.config import Config
+
 
 class PyinitError(Exception):
     """Base of all errors that pyinit reports; the message is for the person who reads the pod's log."""
@@ -18,14 +22,14 @@ class PyinitError(Exception):
 class ConfigError(PyinitError):
     """Settings that are not allowed. `faults` has one line each: the flag or variable, its value, what is allowed.
 
-    log_level, log_format: how to tell it, as far as that was understood.
+    asked: what was understood, with defaults for the rest; how to tell the faults stands in there.
     """
 
     exit_code = 1
 
-    def __init__(self, faults: "tuple[str, ...]", log_level: str = "info", log_format: str = "text") -> None:
+    def __init__(self, faults: "tuple[str, ...]", asked: "Config") -> None:
         super().__init__("\n".join(faults))
-        self.faults, self.log_level, self.log_format = faults, log_level, log_format
+        self.faults, self.asked = faults, asked
 
 
 class RefusedError(PyinitError):

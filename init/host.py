@@ -47,7 +47,7 @@ class Host(Value):
         faults: list[str] = []
         owners = _owners(config, faults)
         if faults:
-            raise ConfigError(tuple(faults))
+            raise ConfigError(tuple(faults), config)
         asks = config.redirect_dns and not config.capture_all_dns
         nameservers = _nameservers(resolv_conf) if asks else ()
         return cls(_addresses(), nameservers, *owners)

@@ -19,12 +19,16 @@ ALL: "Literal['*']" = "*"
 
 
 class Kind(Value):
-    """parse: text to value, raises ValueError. show: the value as text that parses back. allowed: for people."""
+    """parse: text to value, raises ValueError. show: the value as text that parses back. allowed: for people.
+
+    words: all that it may be, where that is a few words.
+    """
 
     parse: "Callable[[str], Any]"
     allowed: str
     show: "Callable[[Any], str]" = str
     boolean: bool = False
+    words: "tuple[str, ...]" = ()
 
 
 def _number(text: str, low: int, high: int, base: int = 10) -> int:
@@ -145,7 +149,8 @@ def choice(*values: str, empty: "str | None" = None) -> Kind:
             raise ValueError
         return text
 
-    return Kind(parse, " or ".join(values) if len(values) < 3 else ", ".join(values[:-1]) + " or " + values[-1])
+    allowed = " or ".join(values) if len(values) < 3 else ", ".join(values[:-1]) + " or " + values[-1]
+    return Kind(parse, allowed, words=values)
 
 
 ENVOY_OUTBOUND_MARK = 1338  # Envoy marks what it sends to the pod's own addresses with this
@@ -181,3 +186,4 @@ LOOPBACK = Kind(_loopback, "an IPv4 network within 127.0.0.0/8")
 BOOLEAN = Kind(_boolean, "true or false", lambda value: "true" if value else "false", boolean=True)
 DURATION = Kind(_duration, "a duration such as 5s, 500ms, 1m30s or 0", _show_duration)
 TEXT = Kind(str, "any text")
+FILE = Kind(str, "a path")

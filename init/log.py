@@ -12,6 +12,7 @@ class Log:
 
     def __init__(self, level: str = "info", form: str = "text", fd: int = 2) -> None:
         self._least, self._form, self._fd = LEVELS.index(level), form, fd
+        self.warnings: list[str] = []
 
     def debug(self, message: str, **fields: object) -> None:
         """What helps to find a fault of pyinit's."""
@@ -23,6 +24,7 @@ class Log:
 
     def warn(self, message: str, **fields: object) -> None:
         """What was asked for and will not have its effect."""
+        self.warnings.append(message)
         self._write("warn", message, fields)
 
     def error(self, message: str, **fields: object) -> None:

@@ -7,25 +7,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from init.apply import Plan
     from init.config import Config
     from init.rules import Rule
+    from init.run import Plan
 
 
 def show(config: "Config", plan: "Plan") -> str:
     """The plan in the format that was asked for: its steps as programs read them, or its rules with their reasons."""
-    wanted = set(plan.wanted.rules)
-    removed = [r for r in plan.there.rules if r not in wanted]
-    if config.format == "json":
-        from init.log import as_json
-
-        steps = [step.what for step in plan.routing]
-        rules = {"rules": plan.wanted.rules, "removed": removed}
-        fields = {name: [_fields(r) for r in found] for name, found in rules.items()}
-        return as_json({**fields, "routing": steps}) + "\n"
     if config.format == "table":
-        rows = [{"change": "-"} | _fields(r) for r in _by_chain(removed)]
-        rows += [({"change": "+"} if removed else {}) | _fields(r) for r in _by_chain(plan.wanted.rules)]
+        removed = plan.removed
+        rows = [{"change": "-"} | fields(r) for r in _by_chain(removed)]
+        rows += [({"change": "+"} if removed else {}) | fields(r) for r in _by_chain(plan.wanted.rules)]
         return "".join((*_table(rows), *(step.text for step in plan.routing)))
     return "".join(step.text for step in plan.steps)
 
@@ -34,7 +26,8 @@ def _by_chain(rules: "Iterable[Rule]") -> "list[Rule]":
     return sorted(rules, key=lambda r: (r.family, TABLES.index(r.table), r.chain))
 
 
-def _fields(rule: "Rule") -> "dict[str, str]":
+def fields(rule: "Rule") -> "dict[str, str]":
+    """What people and programs are told of a rule."""
     return {
         "family": FAMILY_NAMES[rule.family],
         "table": rule.table,

@@ -19,14 +19,18 @@ Examples:
     pyinit -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020
   See the rules first, each with the flag that made it; nothing is written, and no privilege is needed:
     pyinit -i '*' -b '*' --dry-run --format=table
+  Whether all is as asked for, and if not, what differs; nothing is written:
+    pyinit -i '*' -b '*' --check
+  Where a packet of the application's goes, and which flag says so:
+    pyinit -i '*' -b '*' -o 443 --explain 'tcp out 10.0.0.1:443'
   Another configuration over an old one, without a gap, in the namespace of a running pod:
     pyinit -i 10.0.0.0/8 -b 8080 --reconcile --network-namespace=/proc/4711/ns/net
 """
 
 _CLOSING = """\
 Lists are separated by commas; blanks around commas do not count. A flag wins over a variable; a variable counts also
-when it is empty. Exit codes: 0 done, 1 bad input, 2 the kernel or a program refused, 3 other rules are there, 126
-validation failed.
+when it is empty. Exit codes: 0 done, 1 bad input, 2 the kernel or a program refused, 3 other rules are there (with
+--check: not all is as asked for), 126 validation failed.
 """
 
 
@@ -34,7 +38,11 @@ def answer(config: "Config") -> str:
     """What was asked for."""
     if config.version:
         return f"pyinit {__version__}\n"
-    return "".join(_completion() if config.completion else _help())
+    if config.completion:
+        from init.completion import script
+
+        return script(config.completion)
+    return "".join(_help())
 
 
 def _help() -> "Iterator[str]":
@@ -58,9 +66,3 @@ def _entry(spec: "Setting") -> "Iterator[str]":
     notes = [" or ".join(f"${v}" for v in spec.variables), "" if spec.kind.boolean else spec.kind.allowed]
     if any(notes):
         yield f"        {'; '.join(filter(None, notes))}\n"
-
-
-def _completion() -> "Iterator[str]":
-    flags = " ".join(f"--{s.flag}" + ("" if s.kind.boolean else "=") for s in SETTINGS.values())
-    yield f'_pyinit() {{ mapfile -t COMPREPLY < <(compgen -W "{flags}" -- "$2"); compopt -o nospace; }}\n'
-    yield "complete -F _pyinit pyinit\n"

@@ -57,9 +57,13 @@ class Arrival(Value):
     original: "tuple[str, int] | None"
 
 
-def validate(config: "Config", host: "Host", ruleset: "Ruleset", log: "Log") -> "list[Outcome]":
-    """Send all probes. Raises ValidationError when one did not arrive where it should, or none could be sent."""
-    outcomes = _Validator(config, host, ruleset).run()
+def send_probes(config: "Config", host: "Host", ruleset: "Ruleset") -> "list[Outcome]":
+    """Send all probes and see where they arrive. Raises RefusedError."""
+    return _Validator(config, host, ruleset).run()
+
+
+def require_passed(outcomes: "Sequence[Outcome]", log: "Log") -> None:
+    """Tell the outcomes. Raises ValidationError when a probe did not arrive where it should, or none could be sent."""
     rows = table(outcomes)
     failed = sum(o.state == FAILED for o in outcomes)
     passed = sum(o.state == PASSED for o in outcomes)
@@ -72,7 +76,6 @@ def validate(config: "Config", host: "Host", ruleset: "Ruleset", log: "Log") -> 
     for row in rows:
         log.info(row)
     log.info("validation passed", probes=passed)
-    return outcomes
 
 
 def table(outcomes: "Sequence[Outcome]") -> "list[str]":

@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from init.capture import capture
 from init.cli import run
 from init.config import SETTINGS, Config
 from init.errors import ConfigError, RefusedError
+from init.explain import explain, show
 from init.host import Host
 from init.log import Log, leave_termination_message
 from tests.unit.init.hosts import V4, V6, config, host
@@ -26,7 +29,7 @@ def test_help_teaches_every_setting(capfd: pytest.CaptureFixture[str]) -> None:
     for spec in SETTINGS.values():
         assert f"--{spec.flag}" in text
         assert all(f"${variable}" in text for variable in spec.variables)
-    assert text.count("    pyinit ") == 3
+    assert text.count("    pyinit ") == 5
 
 
 def test_help_is_given_beside_bad_input(capfd: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +87,80 @@ def test_dry_run_of_a_clean_up_shows_what_would_go(capfd: pytest.CaptureFixture[
     table = said(capfd, *DUAL, "--dry-run", "--cleanup-only", "--format=table").splitlines()
     assert table[0].startswith("CHANGE  FAMILY")
     assert all(line.startswith(("-  ", "# ip ")) for line in table[1:])
+
+
+def document(capfd: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> dict[str, Any]:
+    assert run([*argv, "--output=json", "--log-level=none"], {"ISTIO_INBOUND_PORT": "80"}) == code
+    told: dict[str, Any] = json.loads(capfd.readouterr().out)
+    assert (told["schema"], told["exit_code"], told["changed"]) == (1, code, False)
+    return told
+
+
+def test_a_document_of_a_dry_run(capfd: pytest.CaptureFixture[str]) -> None:
+    told = document(capfd, "-i", "*", "-n")
+    assert told["action"] == "dry-run"
+    assert told["command_line"] == ["-i", "*", "--dry-run", "--output=json", "--log-level=none"]
+    assert told["error"] is None
+    assert told["rules"] == told["added"] != []
+    assert told["backend"] == "dry-run"
+    assert "did you mean ISTIO_INBOUND_PORTS?" in told["warnings"][0]
+
+
+def test_a_document_of_bad_input(capfd: pytest.CaptureFixture[str]) -> None:
+    told = document(capfd, "-p", "0", code=1)
+    assert told["error"]["type"] == "ConfigError"
+    assert "'0' is not allowed" in told["error"]["message"]
+    assert "rules" not in told
+
+
+def test_a_document_of_a_packet(capfd: pytest.CaptureFixture[str]) -> None:
+    told = document(capfd, "-i", "*", "--explain", "tcp out 10.0.0.1:80 uid 7")
+    assert told["action"] == "explain"
+    assert (told["landing"]["port"], told["landing"]["because_of"]) == (15001, "--istio-service-cidr")
+    assert [rule["chain"] for rule in told["landing"]["path"]] == ["OUTPUT", "ISTIO_OUTPUT", "ISTIO_REDIRECT"]
+
+
+@pytest.mark.parametrize(
+    ("packet", "end"),
+    [
+        ("tcp out 10.0.0.1:80", "arrives at port 15001, because of --istio-service-cidr"),
+        ("tcp out 10.0.0.1:80 uid 1337", "goes on its way, because of --proxy-uid"),
+        ("tcp out 10.0.0.1:80 by eth9", "goes on its way, because of --istio-exclude-interfaces"),
+        ("udp out 10.0.0.1:80", "goes on its way: no rule captures it"),
+        ("tcp out 127.0.0.1:80", "goes on its way, because of --proxy-uid"),
+        ("tcp out 127.0.0.1:80 from 127.0.0.6", "goes on its way, because of --inbound-capture-port"),
+        ("tcp in 10.0.0.1:80", "arrives at port 15006, because of --istio-inbound-ports"),
+        ("tcp in 10.0.0.1:90", "goes on its way, because of --istio-local-exclude-ports"),
+        ("tcp in [64:ff9b::1]:80", "goes on its way: there are no rules for IPv6"),
+    ],
+)
+def test_a_packet_is_explained(packet: str, end: str) -> None:
+    line = config("-i * -b * -d 90 -c eth9").replace(explain=packet)
+    there = host(V4)
+    assert show(explain(line, there, capture(line, there))).splitlines()[-1] == end
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        "tcp",
+        "sctp out 10.0.0.1:80",
+        "tcp up 10.0.0.1:80",
+        "tcp out 10.0.0.1",
+        "tcp out 10.0.0.0/8:80",
+        "tcp out 10.0.0.1:65536",
+        "tcp out 10.0.0.1:80 uid",
+        "tcp out 10.0.0.1:80 uid x",
+        "tcp out 10.0.0.1:80 uid 1 uid 2",
+        "tcp out 10.0.0.1:80 as 1",
+        "tcp in 10.0.0.1:80 uid 1",
+    ],
+)
+def test_what_is_no_packet_is_refused(packet: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--explain", packet, "--log-level=error"], {}) == 1
+    said = capfd.readouterr().err
+    assert said.startswith(f"pyinit error: --explain: {packet!r} is not allowed")
+    assert said.count("\n") == 1
 
 
 def test_bad_input_ends_with_1_and_one_line_a_fault(capfd: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,7 @@ def test_every_setting_has_a_variable_but_those_that_ask_for_an_answer() -> None
             assert getattr(parse([], {variable: text}), name) == (spec.kind.boolean or spec.default)
     assert {name for name, spec in SETTINGS.items() if not spec.variables} == {
         "envoy_port",
+        "explain",
         "completion",
         "version",
         "help",
@@ -197,6 +198,9 @@ BAD = [
     (["--probe-timeout", "1.2.3s"], "a duration such as 5s"),
     (["--force-iptables-binary=xt"], "allowed is legacy or nft"),
     (["--native-nftables", "--force-iptables-binary=nft"], "means nothing to native nftables"),
+    (["--check", "-n"], "--check and --dry-run contradict each other"),
+    (["--check", "--run-validation"], "--check changes nothing"),
+    (["--diff", "--skip-rule-apply"], "there is nothing to compare"),
     (["--native-nftables", "--backend=iptables"], "contradict each other"),
     (["--backend=python-iptables", "--force-iptables-binary=nft"], "legacy tables alone"),
     (["--istio-outbound-ipv4-loopback-cidr=10.0.0.0/8"], "lies outside 127.0.0.0/8"),

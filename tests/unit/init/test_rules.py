@@ -8,12 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from init.apply import apply
-from init.capture import capture
 from init.host import Host
-from init.log import Log
-from init.show import show
-from tests.unit.init.hosts import DNS4, DNS6, V4, V6, config, host
+from tests.unit.init.hosts import DNS4, DNS6, V4, V6, config, host, shown
 
 FILES = Path(__file__).parent / "rules"
 PLAIN = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x '' -b * -d 15090,15021,15020"
@@ -61,7 +57,7 @@ def rendered(line: str, there: Host) -> str:
         "proxy": (*(f"uid {i}" for i in there.proxy_uids), *(f"gid {i}" for i in there.proxy_gids)),
     }
     heading = "".join(f"# {name}: {', '.join(values)}\n" for name, values in facts.items())
-    return f"# pyinit {line}\n{heading}\n{show(asked, apply(asked, capture(asked, there), Log('none')))}"
+    return f"# pyinit {line}\n{heading}\n{shown(asked, there)}"
 
 
 @pytest.mark.parametrize("name", CASES)

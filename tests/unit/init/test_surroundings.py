@@ -9,17 +9,14 @@ from pathlib import Path
 import pytest
 
 from init import host, netlink, process
-from init.apply import apply
 from init.argv import parse
 from init.capture import capture
 from init.cli import run
 from init.errors import RefusedError
 from init.host import Host
-from init.log import Log
 from init.network import Network
 from init.rules import Rule
-from init.show import show
-from tests.unit.init.hosts import config
+from tests.unit.init.hosts import config, shown
 from tests.unit.init.hosts import host as pod
 
 NO_ROOM = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
@@ -74,7 +71,7 @@ def compared(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
         patch.setattr(Rule, "__eq__", counted(Rule.__eq__))
         patch.setattr(Rule, "__hash__", counted(Rule.__hash__))
         asked = config(f"{line} --dry-run")
-        assert show(asked, apply(asked, capture(asked, pod()), Log("none")))
+        assert shown(asked, pod())
     return done
 
 
