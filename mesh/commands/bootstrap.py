@@ -46,6 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--files", metavar="DIR", help="objects as YAML, as for pymesh serve; default: the cluster's")
     options.add_cluster(parser)
 
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: stdout)")
+
     asked = parser.add_argument_group("the control plane")
     asked.add_argument("--xds-address", metavar="HOST:PORT", default="127.0.0.1:15010", help="(default: %(default)s)")
     asked.add_argument("--tls-ca", metavar="FILE", default="", help="whom Envoy trusts to have signed its certificate")
@@ -67,13 +69,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the bootstrap; 0."""
+    """Write the bootstrap; 0."""
     from common.envoy import bootstrap
 
     objects = _objects(args)
     text = json.dumps(bootstrap(_sidecar(args, objects)), indent=2, ensure_ascii=False)
     # what is written for kubelet to expand has its dollars doubled
-    print(text.replace("$$", "$"))
+    text = text.replace("$$", "$")
+    if not args.output or args.output == "-":
+        print(text)
+        return 0
+    try:
+        Path(args.output).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"-o {args.output}: {error.strerror or error}") from error
     return 0
 
 

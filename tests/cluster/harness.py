@@ -1,7 +1,7 @@
 """A Kubernetes to test on: the one that `cluster` brings up, or the one that KUBECONFIG names.
 
-With KUBECONFIG (kind, minikube), its nodes pull the images webhook, init and proxy from $PYSIDECAR_TEST_HUB, or have
-them already, by their names in the manifests.
+With KUBECONFIG (kind, minikube), its nodes pull the images webhook, init, proxy and mesh from $PYSIDECAR_TEST_HUB, or
+have them already, by their names in the manifests.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = HERE.parents[1]
 CLUSTER = HERE / "cluster"
 HUB = "docker.io/pysidecar"
 TAG = __version__
-IMAGES = ("webhook", "init", "proxy")
+IMAGES = ("webhook", "init", "proxy", "mesh")
 NAMESPACE = "pysidecar-system"
 T = TypeVar("T")
 

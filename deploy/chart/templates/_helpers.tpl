@@ -144,3 +144,8 @@ matchLabels:
   reinvocationPolicy: {{ $values.webhook.reinvocationPolicy }}
   sideEffects: None
 {{- end }}
+
+{{/* The Secret with the authority that signs what the programs serve with: pyinject's, unless that has none of its own. */}}
+{{- define "pysidecar.caSecret" -}}
+{{ include "pysidecar.name" (dict "root" . "program" (.Values.tls.secretName | empty | ternary "pyinject" "pymesh")) }}-ca
+{{- end }}

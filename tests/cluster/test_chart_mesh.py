@@ -1,0 +1,133 @@
+"""The chart's control plane: what it may, that pods ask it, and that its gateway is a proxy like those of pods."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from common.envoy.discovery import AUDIENCE, CA, CA_CONFIG_MAP, TOKEN
+from mesh.cli import parser
+from mesh.model.kinds import KINDS
+from tests.cluster.charts import refusal, rendered
+from tests.cluster.harness import NAMESPACE
+from webhook.settings import Settings
+
+ON = 'mesh={"enabled":true}'
+WITH_GATEWAY = 'mesh={"enabled":true,"gateway":{"enabled":true}}'
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[tuple[str, str], Any]:
+    return rendered(WITH_GATEWAY)
+
+
+def pod_of(found: dict[tuple[str, str], Any], name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = found["Deployment", name]["spec"]["template"]["spec"]
+    return spec
+
+
+def test_without_it_the_chart_says_nothing_of_it() -> None:
+    assert not [name for name in rendered() if "pymesh" in name[1]]
+
+
+def test_pods_ask_the_control_plane_of_the_release(found: dict[tuple[str, str], Any]) -> None:
+    values = json.loads(found["ConfigMap", "istio-sidecar-injector"]["data"]["values"])
+    settings = Settings.load(values)
+    assert settings.profile == "mesh"
+    assert settings.proxy["discoveryAddress"] == f"pymesh.{NAMESPACE}.svc:15012"
+    service = found["Service", "pymesh"]
+    assert (service["metadata"]["namespace"], service["spec"]["ports"][0]["port"]) == (NAMESPACE, 15012)
+
+
+def test_digests_of_images_stay_beside_the_address() -> None:
+    digest = "sha256:" + "1" * 64
+    values = rendered(ON, f'image.digests={{"proxy":"{digest}"}}')["ConfigMap", "istio-sidecar-injector"]["data"][
+        "values"
+    ]
+    proxy = json.loads(values)["global"]["proxy"]
+    assert proxy["image"].endswith(digest)
+    assert proxy["discoveryAddress"] == f"pymesh.{NAMESPACE}.svc:15012"
+
+
+def test_it_may_read_every_kind_and_write_little(found: dict[tuple[str, str], Any]) -> None:
+    rules = found["ClusterRole", "pymesh"]["rules"]
+    read = {
+        (group, resource)
+        for rule in rules
+        if rule["verbs"] == ["list", "watch"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert read == {(kind.group, kind.plural) for kind in KINDS.values()}
+    rest = [rule for rule in rules if rule["verbs"] != ["list", "watch"]]
+    assert {verb for rule in rest for verb in rule["verbs"]} == {"create", "patch"}
+    for rule in rest:
+        status = all(resource.endswith("/status") for resource in rule["resources"])
+        only = rule.get("resourceNames") == [CA_CONFIG_MAP]
+        assert status or only or rule["resources"] in (["tokenreviews"], ["configmaps"]), rule
+
+
+def test_its_pods_are_restricted_and_spread(found: dict[tuple[str, str], Any]) -> None:
+    for name in ("pymesh", "istio-ingressgateway"):
+        spec = pod_of(found, name)
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+        assert found["Deployment", name]["spec"]["replicas"] == 2
+        assert found["PodDisruptionBudget", name]["spec"]["minAvailable"] == 1
+
+
+def test_the_gateway_starts_with_a_bootstrap_that_pymesh_writes(found: dict[tuple[str, str], Any]) -> None:
+    spec = pod_of(found, "istio-ingressgateway")
+    [writer] = spec["initContainers"]
+    args = parser("bootstrap").parse_args(writer["args"])
+    assert (args.kind, args.tls_ca, args.token) == ("router", CA, TOKEN)
+    assert args.xds_address == f"pymesh.{NAMESPACE}.svc:15012"
+    assert args.service_account == spec["serviceAccountName"]
+    labels = found["Deployment", "istio-ingressgateway"]["spec"]["template"]["metadata"]["labels"]
+    assert labels["istio"] == "ingressgateway"
+    told = dict(pair.split("=") for pair in args.labels.split(",") if pair)
+    assert told.items() <= labels.items()
+    assert spec["containers"][0]["args"][1] == args.output
+    [volume] = [one for one in spec["volumes"] if one["name"] == "pymesh"]
+    [token, authority] = volume["projected"]["sources"]
+    assert token["serviceAccountToken"]["audience"] == AUDIENCE
+    assert authority["configMap"]["name"] == CA_CONFIG_MAP
+
+
+@pytest.mark.parametrize("tls", ["", "mine"])
+def test_there_is_an_authority_and_it_may_be_read(tls: str) -> None:
+    found = rendered(ON, json.dumps({"secretName": tls}).join(("tls=", "")))
+    name = "pymesh-ca" if tls else "pyinject-ca"
+    assert ("Secret", name) in found
+    assert found["Role", "pymesh"]["rules"][0] == {
+        "apiGroups": [""], "resources": ["secrets"], "resourceNames": [name], "verbs": ["get", "patch"],
+    }  # fmt: skip
+    assert f"--ca-secret={name}" in pod_of(found, "pymesh")["containers"][0]["args"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'mesh={"enabled":"yes"}',
+        'mesh={"replica":1}',
+        'mesh={"gateway":{"service":{"type":"ExternalName"}}}',
+        'mesh={"gateway":{"service":{"ports":[]}}}',
+        'mesh={"gateway":{"name":"A"}}',
+    ],
+)
+def test_values_that_mean_nothing_are_refused(setting: str) -> None:
+    assert "values don't meet the specifications of the schema" in refusal(setting)
+
+
+def test_a_revision_has_names_of_its_own() -> None:
+    found = rendered(ON, 'revision="canary"')
+    assert ("Deployment", "pymesh-canary") in found
+    values = yaml.safe_load(found["ConfigMap", "istio-sidecar-injector-canary"]["data"]["values"])
+    assert values["global"]["proxy"]["discoveryAddress"] == f"pymesh-canary.{NAMESPACE}.svc:15012"
