@@ -45,7 +45,9 @@ KINDS: Final = (
         kind="MutatingWebhookConfiguration",
         name="mutatingwebhookconfigurations",
     ),
+    Resource(prefix="apis", group="authentication.k8s.io", api_version="v1", kind="TokenReview", name="tokenreviews"),
 )
+METHODS: Final = {"get": "GET", "create": "POST"}  # the dynamic client's others patch
 _HINTS: Final = {
     403: "; the service account's role lacks it (deploy/chart/templates/rbac.yaml)",
     404: "; there is none of that name: is the chart installed in full?",
@@ -162,6 +164,11 @@ class Kubernetes:
         }
         self._call("server_side_apply", kind, name, namespace, body=body, field_manager=owner, force_conflicts=True)
 
+    def create(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Posts an object without a name, as a TokenReview is; returns the answer. Raises KubernetesError."""
+        body = {"apiVersion": self._kinds[kind].group_version, "kind": kind, **fields}
+        return self._call("create", kind, None, body=body)
+
     def changes(self, kind: str) -> Iterator[Listed | Changed]:
         """All objects of a kind, in all namespaces, then each that changes; for ever.
 
@@ -241,8 +248,10 @@ class Kubernetes:
         """The object that answers a method of the dynamic client, as it came. Raises KubernetesError."""
         resource = self._kinds[kind]
         arguments |= {"serializer": lambda _, found: found, "_request_timeout": (CONNECT_SECONDS, ANSWER_SECONDS)}
-        with _explained(f"{'GET' if verb == 'get' else 'PATCH'} {resource.path(name, namespace)}"):
-            answer: dict[str, Any] = getattr(self._client, verb)(resource, name=name, namespace=namespace, **arguments)
+        if name is not None:
+            arguments["name"] = name
+        with _explained(f"{METHODS.get(verb, 'PATCH')} {resource.path(name, namespace)}"):
+            answer: dict[str, Any] = getattr(self._client, verb)(resource, namespace=namespace, **arguments)
         return answer
 
 

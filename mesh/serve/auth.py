@@ -13,7 +13,7 @@ from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from common.envoy.discovery import AUDIENCE
 from common.errors import KubernetesError
@@ -27,8 +27,25 @@ REVIEWS_AT_ONCE = 8
 POD_NAME = "authentication.kubernetes.io/pod-name"
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
-# A TokenReview (authentication.k8s.io/v1) as the API server answers it. Raises KubernetesError.
+# A TokenReview's spec ──▶ the TokenReview (authentication.k8s.io/v1) as the API server answers it.
+# Raises KubernetesError. https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
 Review = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
+
+class Creates(Protocol):
+    """common.kube.Kubernetes, of which this much is needed; its role may create tokenreviews."""
+
+    def create(self, kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Blocks. Raises KubernetesError."""
+
+
+def reviewed_by(kubernetes: Creates) -> Review:
+    """Reviews by this API server, each in a thread: its client blocks."""
+
+    async def review(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await asyncio.to_thread(kubernetes.create, "TokenReview", {"spec": spec})
+
+    return review
 
 
 class Identity(NamedTuple):
@@ -112,14 +129,9 @@ class Tokens:
         return await asyncio.shield(task)
 
     async def _ask(self, token: str, digest: bytes) -> Identity:
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [self._audience]},
-        }
         async with self._gate:
             try:
-                answer = await self._review(body)
+                answer = await self._review({"token": token, "audiences": [self._audience]})
             except KubernetesError as error:
                 raise ReviewFailedError(f"the token could not be reviewed: {error}") from None
         try:

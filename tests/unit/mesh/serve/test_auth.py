@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import json
+import threading
 from base64 import urlsafe_b64encode
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import grpc
 import pytest
 
 from common.errors import KubernetesError
+from common.kube import Kubernetes
 from mesh.serve import auth
 from mesh.serve.auth import (
     DeniedError,
@@ -48,12 +51,12 @@ class ApiServer:
     def __init__(self, status=GOOD):
         self.status, self.asked, self.now = status, [], 1000.0
 
-    async def review(self, body):
-        self.asked.append(body["spec"])
+    async def review(self, spec):
+        self.asked.append(spec)
         await asyncio.sleep(0)
         if isinstance(self.status, Exception):
             raise self.status
-        return body | {"status": self.status}
+        return {"spec": spec, "status": self.status}
 
     @property
     def tokens(self):
@@ -198,6 +201,43 @@ def test_how_a_stream_with_a_wrong_token_ends(shown, status, code, words):
             assert mesh.sessions == []
 
     asyncio.run(asyncio.wait_for(talk(), 30))
+
+
+def test_a_review_is_posted_to_the_api_server(tmp_path):
+    posted = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            posted.append((self.path, body))
+            answer = json.dumps(body | {"status": GOOD}).encode()
+            self.send_response(201)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    config = tmp_path / "config"
+    config.write_text(json.dumps({
+        "current-context": "a", "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{server.server_address[1]}"}}],
+        "users": [{"name": "a", "user": {"token": "t"}}],
+    }))  # fmt: skip
+    try:
+        tokens = Tokens(auth.reviewed_by(Kubernetes(str(config))), lambda: 1000.0)
+        assert asyncio.run(tokens.identify(token())) == IDENTITY
+    finally:
+        server.shutdown()
+        server.server_close()
+    spec = {"token": token(), "audiences": ["pymesh"]}
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+    assert posted == [("/apis/authentication.k8s.io/v1/tokenreviews", review)]
+    with pytest.raises(ReviewFailedError, match="could not be reviewed"):
+        asyncio.run(Tokens(auth.reviewed_by(Kubernetes(str(config))), lambda: 1000.0).identify(token()))
 
 
 def test_a_stream_with_its_own_token():
