@@ -143,6 +143,9 @@ def _build(rule: "Any", words: "list[str]") -> None:
             while queue and queue[-1] != "!" and queue[-1][:2] not in ("-m", "-j", "-g", "--"):
                 values.append(queue.pop())
             extension.set_parameter(option[2:], values)
+    for field in ("iniface_mask", "outiface_mask") if hasattr(rule.entry, "ipv6") else ():
+        # The library compares one bit of each character of an interface's name: eth1 would be eth3 as well.
+        setattr(rule.entry.ipv6, field, b"\xff" * len(getattr(rule.entry.ipv6, field)))
 
 
 def _in_child(work: "Callable[[], str]") -> str:

@@ -115,6 +115,18 @@ def test_python_iptables_needs_no_iptables_program(dual: Namespace) -> None:
         dual.run(sys.executable, "-c", hidden + start, *argv, "--backend=python-iptables")
 
 
+def test_python_iptables_and_the_legacy_programs_write_the_same(dual: Namespace) -> None:
+    """To the bit: a rule is deleted by comparing all of it, the mask of an interface's name too."""
+    pytest.importorskip("iptc", reason="pip install python-iptables")
+    ways = ["--backend=python-iptables", "--force-iptables-binary=legacy"]
+    before = everything(dual)
+    for first, second in (ways, ways[::-1]):
+        dual.must(*EVERYTHING, "-c", "net1,tun+", first)
+        assert "all is there already" in dual.must(*EVERYTHING, "-c", "net1,tun+", second)
+        dual.must("--cleanup-only", second)
+        assert everything(dual) == before
+
+
 def test_a_namespace_that_is_not_there(pod: Namespace) -> None:
     refused = pod.pyinit(*PLAIN, "--network-namespace=/run/netns/gone")
     assert refused.returncode == 2
