@@ -20,6 +20,7 @@ COMMANDS = {
     "pc": "proxy_config.show",
     "completion": "completion",
     "serve": "serve",
+    "analyze": "analyze",
 }
 
 

@@ -33,6 +33,13 @@ CODES = {
     "unknown-kind": "pymesh does not read this kind",
     "duplicate": "the same object is in two files; one of them counts",
     "unreadable": "the file cannot be read; what it held before counts on",
+    "no-host": "no Service and no ServiceEntry has the host",
+    "no-port": "the host has no such port",
+    "no-subset": "no DestinationRule has the subset",
+    "no-gateway": "there is no such Gateway",
+    "no-delegate": "there is no VirtualService that is delegated to",
+    "two-for-one-host": "two objects rule one host, and one of them has no effect",
+    "hidden-protocol": "the port's name says a protocol that the rule is not for",
     "refused-by-envoy": "Envoy, or the rules of its API, does not take what this object asks for",
 }
 
