@@ -158,8 +158,9 @@ class Ledger:
 
     @property
     def keeps_old(self) -> bool:
-        """Does the proxy have older versions of what it refused."""
-        return any((has := self.has(name)) is not None and has.version for name in self.refused)
+        """Does the proxy have older versions of what it refused; one with nothing in it names nothing."""
+        kept = ((name, self.has(name)) for name in self.refused)
+        return any(has is not None and has.version not in (GONE.version, empty(name).version) for name, has in kept)
 
     # what happens
 
