@@ -39,6 +39,9 @@ KINDS: Final = (
     Resource(prefix="api", api_version="v1", kind="Pod", name="pods", namespaced=True),
     Resource(prefix="api", api_version="v1", kind="Secret", name="secrets", namespaced=True),
     Resource(
+        prefix="apis", group="coordination.k8s.io", api_version="v1", kind="Lease", name="leases", namespaced=True
+    ),
+    Resource(
         prefix="apis",
         group="admissionregistration.k8s.io",
         api_version="v1",
@@ -47,7 +50,7 @@ KINDS: Final = (
     ),
     Resource(prefix="apis", group="authentication.k8s.io", api_version="v1", kind="TokenReview", name="tokenreviews"),
 )
-METHODS: Final = {"get": "GET", "create": "POST"}  # the dynamic client's others patch
+METHODS: Final = {"get": "GET", "create": "POST", "replace": "PUT"}  # the dynamic client's others patch
 _HINTS: Final = {
     403: "; the service account's role lacks it (deploy/chart/templates/rbac.yaml)",
     404: "; there is none of that name: is the chart installed in full?",
@@ -164,10 +167,14 @@ class Kubernetes:
         }
         self._call("server_side_apply", kind, name, namespace, body=body, field_manager=owner, force_conflicts=True)
 
-    def create(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Posts an object without a name, as a TokenReview is; returns the answer. Raises KubernetesError."""
+    def create(self, kind: str, fields: Mapping[str, Any], namespace: str | None = None) -> dict[str, Any]:
+        """Posts an object, or a review; returns the answer. Raises KubernetesError, with 409 where it is there."""
         body = {"apiVersion": self._kinds[kind].group_version, "kind": kind, **fields}
-        return self._call("create", kind, None, body=body)
+        return self._call("create", kind, None, namespace, body=body)
+
+    def replace(self, kind: str, body: Mapping[str, Any], namespace: str | None = None) -> dict[str, Any]:
+        """Write an object as a whole, if it still has the body's resourceVersion. Raises KubernetesError, else 409."""
+        return self._call("replace", kind, body["metadata"]["name"], namespace, body=dict(body))
 
     def changes(self, kind: str) -> Iterator[Listed | Changed]:
         """All objects of a kind, in all namespaces, then each that changes; for ever.

@@ -39,7 +39,7 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--namespace", default="default", metavar="NAME", help="its namespace (default: default)")
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
+def add_cluster(parser: argparse._ActionsContainer) -> None:
     """Which cluster is asked."""
     parser.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config")
     parser.add_argument("--context", metavar="NAME", help="default: the kubeconfig's current one")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from common.errors import UsageError
 from mesh.commands import options
+
+if TYPE_CHECKING:
+    from mesh.serve.app import Settings
 
 DESCRIPTION = """\
 Watch Services and routing objects, and tell every sidecar and gateway what to do by xDS (aggregated, delta or state of
@@ -14,8 +19,9 @@ tests and CI. What cannot be read is told and left out; nothing is served before
 """
 EPILOG = f"""\
 examples:
-  pymesh serve --files objects/                         xDS for this machine's own proxies, at 127.0.0.1:15010
-  pymesh serve --tls-cert-file tls.crt --tls-key-file tls.key        in a cluster: xDS at :15012, by TLS and token
+  pymesh serve --files objects/                    xDS for this machine's own proxies, at 127.0.0.1:15010
+  pymesh serve --ca-secret pymesh-ca --service pymesh --namespace pysidecar
+                                                   in a cluster: xDS at :15012, by TLS and token
 
 {options.EXIT_CODES}"""
 
@@ -34,6 +40,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="HOST:PORT",
         help="xDS in plain text, for this machine's own proxies (default: %(default)s; empty: none)",
     )
+    parser.add_argument(
+        "--debug-address",
+        default="127.0.0.1:15014",
+        metavar="HOST:PORT",
+        help="/metrics, /ready, and what the tools ask (default: %(default)s; empty: none)",
+    )
+    cluster = parser.add_argument_group("in a cluster")
+    options.add_cluster(cluster)
+    cluster.add_argument(
+        "--tls-address",
+        default="[::]:15012",
+        metavar="HOST:PORT",
+        help="xDS by TLS, for proxies that show their service account's token (default: %(default)s)",
+    )
+    cluster.add_argument(
+        "--ca-secret", metavar="NAME", help="the Secret, already there, where replicas share an authority"
+    )
+    cluster.add_argument(
+        "--service", default="pymesh", metavar="NAME", help="the Service that proxies call (%(default)s)"
+    )
+    cluster.add_argument("--namespace", metavar="NAME", help="of the Service and the Secret (default: the pod's own)")
     logs = parser.add_argument_group("logs")
     logs.add_argument("--log-format", choices=["auto", "json", "text"], default="auto", help="auto: text in a terminal")
     logs.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
@@ -42,14 +69,39 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Serves until it is told to stop."""
     import asyncio
+    import os
 
     from common import logs
     from mesh.serve.app import Settings, serve
     from mesh.serve.server import Port
-    from mesh.sources.files import Files
 
+    if args.files is None and not args.ca_secret:
+        raise UsageError("--files DIR, or in a cluster --ca-secret NAME, is needed")
     logs.configure(args.log_format, args.log_level)
-    source = Files(args.files, args.domain)
+    name = os.environ.get("POD_NAME") or os.uname().nodename
     ports = (Port(args.xds_address),) if args.xds_address else ()
-    asyncio.run(serve(source, Settings(ports)))
+    settings = Settings(ports, args.debug_address, name)
+    if args.files is not None:
+        from mesh.sources.files import Files
+
+        asyncio.run(serve(Files(args.files, args.domain), settings))
+        return 0
+    return _in_cluster(args, settings)
+
+
+def _in_cluster(args: argparse.Namespace, settings: Settings) -> int:
+    import asyncio
+    import os
+    from tempfile import TemporaryDirectory
+
+    from common.kube import Kubernetes
+    from mesh.serve.cluster import CONNECTIONS, Cluster, serve_cluster
+
+    namespace = args.namespace or os.environ.get("POD_NAMESPACE")
+    if not namespace:
+        raise UsageError("--namespace NAME (or the variable POD_NAMESPACE) is needed beside --ca-secret")
+    kubernetes = Kubernetes(args.kubeconfig, args.context, connections=CONNECTIONS)
+    cluster = Cluster(namespace, args.service, args.ca_secret, args.tls_address)
+    with TemporaryDirectory(prefix="pymesh-") as folder:
+        asyncio.run(serve_cluster(kubernetes, cluster, settings, Path(folder), args.domain))
     return 0

@@ -1,56 +1,56 @@
-"""Puts it together: sources, the loop, the ports; and takes it apart again at SIGTERM."""
+"""Puts it together: a source, the loop, the ports; and takes it apart again at SIGTERM."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from mesh.model.kinds import BY_KEY
 from mesh.serve.auth import Tokens
+from mesh.serve.debug import DebugPort, application
+from mesh.serve.metrics import Metrics
 from mesh.serve.plane import Plane
 from mesh.serve.server import Port, Server
-from mesh.world.events import Event
+from mesh.serve.status import Status
+from mesh.sources import Source
 
 log = logging.getLogger(__name__)
 
-
-class Source(Protocol):
-    """Where objects come from: `run` delivers events until it is cancelled."""
-
-    @property
-    def waiting(self) -> Mapping[str, str]:
-        """The kinds that are not listed yet, and why."""
-
-    async def run(self, deliver: Callable[[Iterable[Event]], None]) -> None:
-        """Tells all there is, then what changes."""
+Beside = Callable[[Plane], Iterable[Awaitable[None]]]
+"""What runs beside the loop, in a cluster: certificates, the Lease, what is written for others to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `pymesh serve` was asked for; a debug address of "" is none."""
+    """What `pymesh serve` was asked for; an empty debug address is none. `name` is the replica's."""
 
     ports: tuple[Port, ...]
-    debug_address: str = "127.0.0.1:15014"
+    debug_address: str = ""
     name: str = "pymesh"
 
 
-async def serve(
-    source: Source, settings: Settings, tokens: Tokens | None = None, more: Iterable[Awaitable[None]] = ()
-) -> None:
-    """Serves until SIGTERM or SIGINT; `more` runs beside it. Raises UsageError, CertificateError."""
+def nothing(_: Plane) -> Iterable[Awaitable[None]]:
+    """Nothing runs beside the loop."""
+    return ()
+
+
+async def serve(source: Source, settings: Settings, tokens: Tokens | None = None, beside: Beside = nothing) -> None:
+    """Serves until SIGTERM or SIGINT. Raises UsageError, CertificateError, and what ends one of its parts."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, stop.set)
-    plane = Plane(BY_KEY)
-    server = Server(plane, tokens)
-    tasks = [asyncio.ensure_future(one) for one in (plane.run(), source.run(plane.deliver), *more)]
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    metrics = Metrics()
+    plane = Plane(BY_KEY, metrics)
+    status = Status(settings.name, plane, source, metrics)
+    server = status.server = Server(plane, tokens, status.on_outcome)
+    debug = DebugPort(settings.debug_address, application(status, metrics))
+    tasks = [asyncio.ensure_future(one) for one in (plane.run(), source.run(plane.deliver), *beside(plane))]
     stopped = asyncio.ensure_future(stop.wait())
     try:
+        await debug.start()
         await server.start(*settings.ports)
         done, _ = await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -61,3 +61,4 @@ async def serve(
         for task in (*tasks, stopped):
             task.cancel()
         await asyncio.gather(*tasks, stopped, return_exceptions=True)
+        await debug.stop()

@@ -41,7 +41,7 @@ class Connection:
         self._on_outcome = on_outcome
         self._awake = asyncio.Event()
         self._ends = False
-        self._session = mesh.connect(proxy, self._awake.set)
+        self.session = mesh.connect(proxy, self._awake.set)
 
     async def run(
         self,
@@ -60,7 +60,7 @@ class Connection:
         try:
             while not reader.done():
                 self._awake.clear()
-                self.machine.on_state(self._session.state)
+                self.machine.on_state(self.session.state)
                 now = time.monotonic()
                 # what ends between a response and its answer would have to be told again
                 if (now >= end or self._ends) and (self.machine.is_at_rest or now >= end + DRAIN_SECONDS):
@@ -111,7 +111,7 @@ class Connection:
     def close(self) -> None:
         """The stream is over."""
         self.machine.close()
-        self._session.close()
+        self.session.close()
 
 
 OnOutcome = Callable[[Connection, Outcome], None]
@@ -123,10 +123,12 @@ def log_outcome(connection: Connection, outcome: Outcome) -> None:
         log.warning(
             "refused by Envoy",
             extra={
-                "proxy": connection.proxy.name,
-                "type": outcome.type_url.rpartition(".")[2],
-                "resource": resource.name,
-                "objects": ", ".join(map(str, resource.origins)),
-                "words": outcome.words[:1000],
+                "fields": {
+                    "proxy": connection.proxy.name,
+                    "type": outcome.type_url.rpartition(".")[2],
+                    "resource": resource.name,
+                    "objects": ", ".join(map(str, resource.origins)),
+                    "words": outcome.words[:1000],
+                }
             },
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from mesh.encode import snapshot
 from mesh.encode.resource import State
 from mesh.encode.snapshot import Seat
+from mesh.serve.metrics import Metrics
 from mesh.world import gather
 from mesh.world.events import Event, Key, Listed
 from mesh.world.index import new_world
@@ -36,6 +37,8 @@ class Session:
         self.proxy, self.wake = proxy, wake
         self.state: State = {}
         self.seat: Seat | None = None
+        self.changed_at = 0.0
+        """When the change that the state follows from came, on the clock of `time.monotonic`."""
         self._plane = plane
 
     def close(self) -> None:
@@ -46,7 +49,8 @@ class Session:
 class Plane:
     """The control plane without its ports."""
 
-    def __init__(self, kinds: Iterable[str]) -> None:
+    def __init__(self, kinds: Iterable[str], metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
         self.world: World = new_world()
         self.ready = asyncio.Event()
         self.sessions: set[Session] = set()
@@ -73,6 +77,7 @@ class Plane:
             at = (event.kind, None if isinstance(event, Listed) else event.key)
             self._pending.pop(at, None)
             self._pending[at] = event
+            self.metrics.events.labels(event.kind).inc()
             self._urgent = self._urgent and event.kind in URGENT_KINDS
         self._wake.set()
 
@@ -109,6 +114,7 @@ class Plane:
 
     async def _build(self) -> None:
         events, self._pending = list(self._pending.values()), {}
+        began, computed, came = time.monotonic(), self.world.computed, self._first
         changed = self.world.apply(events)
         if self.missing:
             return
@@ -137,9 +143,15 @@ class Plane:
         for session in list(self.sessions):
             state = states.get(session.seat) if session.seat else None
             if state is not None and state != session.state:
-                session.state = state
+                session.state, session.changed_at = state, came
                 session.wake()
         self.world.collect()
         self.ready.set()
+        self.metrics.builds.inc()
+        self.metrics.build_seconds.observe(self._built - began)
+        self.metrics.computed.inc(self.world.computed - computed)
+        self.metrics.kept.set(len(self.world))
+        self.metrics.ready.set(1)
         if changed:
-            log.debug("built", extra={"changed": len(changed), "builds": self.builds})
+            seconds = round(self._built - began, 4)
+            log.debug("built", extra={"fields": {"changed": len(changed), "seconds": seconds}})

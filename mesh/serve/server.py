@@ -111,7 +111,7 @@ class Server:
             await made.start()
             self._servers.append(made)
             self.bound.append(f"{port.address.rpartition(':')[0]}:{bound}" if bound > 1 else port.address)
-            log.info("xDS", extra={"address": self.bound[-1], "tls": port.certificate is not None})
+            log.info("xDS", extra={"fields": {"address": self.bound[-1], "tls": port.certificate is not None}})
 
     async def stop(self) -> None:
         """Ends all streams, each when nothing is under way, then the ports."""
@@ -182,7 +182,7 @@ class Server:
     ) -> None:
         connection = Connection(proxy, node_id, self._mesh, self._verdicts(proxy), self._on_outcome, delta=delta)
         self.connections.add(connection)
-        log.info("connected", extra={"proxy": proxy.name, "kind": proxy.kind, "delta": delta})
+        log.info("connected", extra={"fields": {"proxy": proxy.name, "kind": proxy.kind, "delta": delta}})
         try:
             seconds = STREAM_SECONDS * random.uniform(1 - STREAM_JITTER, 1 + STREAM_JITTER)
             await connection.run(request, read, context.write, seconds)
@@ -190,7 +190,7 @@ class Server:
             connection.close()
             self.connections.discard(connection)
             self._forget_classes()
-            log.info("disconnected", extra={"proxy": proxy.name, "requests": connection.requests})
+            log.info("disconnected", extra={"fields": {"proxy": proxy.name, "requests": connection.requests}})
 
     def _verdicts(self, proxy: Proxy) -> Verdicts:
         labels = frozenset(item for item in proxy.labels.items() if item[0] not in POD_LABELS)
@@ -212,7 +212,9 @@ def _proxy(node: Any, identity: Identity | None) -> Proxy:
 
 
 async def _end(context: Any, code: Any, error: Exception) -> None:
-    log.warning("stream ended", extra={"peer": context.peer(), "status": code.name, "reason": str(error)[:1000]})
+    log.warning(
+        "stream ended", extra={"fields": {"peer": context.peer(), "status": code.name, "reason": str(error)[:1000]}}
+    )
     await context.abort(code, str(error)[:1000])
 
 
@@ -230,9 +232,9 @@ def _credentials(certificate: Path, key: Path) -> Any:
             stamp = now
             fresh = _pair(certificate, key)
         except (OSError, CertificateError) as error:
-            log.error("certificate not taken", extra={"file": str(certificate), "reason": str(error)})
+            log.error("certificate not taken", extra={"fields": {"file": str(certificate), "reason": str(error)}})
             return None
-        log.info("certificate", extra={"file": str(certificate)})
+        log.info("certificate", extra={"fields": {"file": str(certificate)}})
         return _configuration(fresh)
 
     return grpc.dynamic_ssl_server_credentials(_configuration(served), fetch)

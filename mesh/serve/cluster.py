@@ -1,0 +1,55 @@
+"""The parts that only a cluster has: the API server as source and as judge of tokens, and what is written there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.kube import Kubernetes
+from mesh.serve.app import Settings, serve
+from mesh.serve.auth import Tokens
+from mesh.serve.lease import Lease
+from mesh.serve.plane import Plane
+from mesh.serve.server import Port
+from mesh.serve.trust import keep
+from mesh.sources.kubernetes import Kubernetes as Source
+
+# One for each kind that is watched, and some for what is asked.
+CONNECTIONS = 40
+LEASE = "pymesh-writer"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where we run: the Service that proxies call, its namespace, and the Secret of the authority."""
+
+    namespace: str
+    service: str
+    ca_secret: str
+    tls_address: str
+
+
+async def serve_cluster(
+    kubernetes: Kubernetes, cluster: Cluster, settings: Settings, folder: Path, domain: str
+) -> None:
+    """Serves a cluster. `folder` is ours alone, for the private key. Raises as `serve`, and KubernetesError."""
+    certificate, key = await asyncio.to_thread(
+        keep, kubernetes, cluster.namespace, cluster.ca_secret, cluster.service, folder
+    )
+    lease = Lease(kubernetes, cluster.namespace, LEASE, settings.name)
+
+    async def review(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await asyncio.to_thread(kubernetes.create, "TokenReview", body)
+
+    def beside(plane: Plane) -> Iterable[Awaitable[None]]:
+        del plane
+        yield lease.run()
+
+    with_tls = Settings(
+        (*settings.ports, Port(cluster.tls_address, certificate, key)), settings.debug_address, settings.name
+    )
+    await serve(Source(kubernetes, domain), with_tls, Tokens(review, time.time), beside)

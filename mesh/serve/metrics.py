@@ -1,0 +1,48 @@
+"""What the control plane counts of itself, at /metrics of port 15014."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from common import metrics
+from mesh import __version__
+
+# From a change of an endpoint, some milliseconds, to a first synchronisation of many.
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """All of them; each is one attribute."""
+
+    def __init__(self) -> None:
+        self.registry: CollectorRegistry = metrics.registry("pymesh", __version__)
+        self.events = Counter("pymesh_events", "Objects that came or changed", ["kind"], registry=self.registry)
+        self.builds = Counter("pymesh_builds", "Times that what proxies are to have was built", registry=self.registry)
+        self.build_seconds = Histogram(
+            "pymesh_build_duration_seconds", "How long a build took", buckets=SECONDS, registry=self.registry
+        )
+        self.computed = Counter(
+            "pymesh_queries_computed", "Derived values that were computed, and not found", registry=self.registry
+        )
+        self.kept = Gauge("pymesh_queries_kept", "Derived values that are kept", registry=self.registry)
+        self.pushes = Counter(
+            "pymesh_pushes", "Responses that proxies answered", ["type", "result"], registry=self.registry
+        )
+        self.converged = Histogram(
+            "pymesh_convergence_seconds",
+            "From a change until a proxy accepted what follows from it",
+            ["type"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.rejects = Counter(
+            "pymesh_rejected_resources", "Resources that Envoy refused", ["type"], registry=self.registry
+        )
+        self.proxies = Gauge("pymesh_proxies", "Proxies that are connected", ["kind", "state"], registry=self.registry)
+        self.problems = Gauge(
+            "pymesh_object_problems",
+            "Faults of objects, as analyze tells them",
+            ["code", "severity"],
+            registry=self.registry,
+        )
+        self.ready = Gauge("pymesh_ready", "1 once all kinds are listed and built", registry=self.registry)
