@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.kube import Kubernetes
 from mesh.serve.app import Settings, serve
-from mesh.serve.auth import Tokens
+from mesh.serve.auth import Tokens, reviewed_by
 from mesh.serve.lease import Lease
 from mesh.serve.plane import Plane
 from mesh.serve.server import Port
@@ -42,9 +41,6 @@ async def serve_cluster(
     )
     lease = Lease(kubernetes, cluster.namespace, LEASE, settings.name)
 
-    async def review(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await asyncio.to_thread(kubernetes.create, "TokenReview", body)
-
     def beside(plane: Plane) -> Iterable[Awaitable[None]]:
         del plane
         yield lease.run()
@@ -52,4 +48,4 @@ async def serve_cluster(
     with_tls = Settings(
         (*settings.ports, Port(cluster.tls_address, certificate, key)), settings.debug_address, settings.name
     )
-    await serve(Source(kubernetes, domain), with_tls, Tokens(review, time.time), beside)
+    await serve(Source(kubernetes, domain), with_tls, Tokens(reviewed_by(kubernetes), time.time), beside)
