@@ -150,13 +150,14 @@ def _peak_mib(*command: str) -> float:
 
 @contextmanager
 def _namespace() -> Iterator[None]:
-    """A fresh network namespace for this process and what it starts, its loopback interface up."""
+    """A fresh network namespace for this process and what it starts; its lo is up and has an address."""
     libc = ctypes.CDLL(None, use_errno=True)
     with Path("/proc/self/ns/net").open("rb") as home:
         if libc.unshare(_CLONE_NEWNET):
             raise BenchError(f"network namespaces need root: {os.strerror(ctypes.get_errno())}")
         try:
             subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            subprocess.run(["ip", "addr", "add", "10.244.0.5/32", "dev", "lo"], check=True)
             yield
         finally:
             libc.setns(home.fileno(), _CLONE_NEWNET)
