@@ -8,12 +8,25 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError, NotReadyError, UsageError
 
+if TYPE_CHECKING:
+    from common.kube import Kubernetes
+
 PORT = 15000
 SECONDS = 30
+
+
+class RefusedError(NotReadyError):
+    """An answer that is none; `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 Get = Callable[[str], Any]
 """What a GET of a path answers, as data."""
 
@@ -56,16 +69,22 @@ def source(args: argparse.Namespace) -> Get:
 
     kubernetes = Kubernetes(args.kubeconfig, args.context)
 
-    def forwarded(path: str) -> Any:
-        connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
-        connection.sock = kubernetes.forward(namespace, pod, args.proxy_admin_port)
-        return get(connection, path, f"the proxy of pod {namespace}/{pod}")
+    return forwarded(kubernetes, namespace, pod, args.proxy_admin_port, f"the proxy of pod {namespace}/{pod}")
 
-    return forwarded
+
+def forwarded(kubernetes: Kubernetes, namespace: str, pod: str, port: int, whom: str) -> Get:
+    """Reads from a port of a pod, by port-forward."""
+
+    def read(path: str) -> Any:
+        connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
+        connection.sock = kubernetes.forward(namespace, pod, port)
+        return get(connection, path, whom)
+
+    return read
 
 
 def get(connection: http.client.HTTPConnection, path: str, whom: str) -> Any:
-    """A GET's JSON. Raises NotReadyError."""
+    """A GET's JSON. Raises NotReadyError, and RefusedError for another status than 200."""
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -75,7 +94,8 @@ def get(connection: http.client.HTTPConnection, path: str, whom: str) -> Any:
     finally:
         connection.close()
     if answer.status != 200:
-        raise NotReadyError(f"{whom} answers GET {path} with {answer.status}: {body[:200].decode(errors='replace')}")
+        said = body[:200].decode(errors="replace").strip()
+        raise RefusedError(f"{whom} answers GET {path} with {answer.status}: {said}", answer.status)
     return _json(body, f"{whom}: GET {path}")
 
 

@@ -102,9 +102,15 @@ class Dump:
         """The endpoints of all clusters, as they were sent (they are there only with ?include_eds)."""
         return list(self._resources("EndpointsConfigDump"))
 
-    def _resources(self, section: str) -> Iterator[Message]:
+    def told(self, section: str) -> list[Message]:
+        """What came from the control plane, of a section such as ClustersConfigDump."""
+        return list(self._resources(section, "dynamic"))
+
+    def _resources(self, section: str, which: str = "") -> Iterator[Message]:
         found = self._sections.get(section) or {}
         for name, path in SECTIONS[section].items():
+            if not name.startswith(which):
+                continue
             for entry in found.get(name) or ():
                 for step in path:
                     entry = (entry or {}).get(step)
@@ -117,8 +123,8 @@ def endpoints(data: Any) -> list[Endpoint]:
     if isinstance(data, Mapping) and "cluster_statuses" in data:
         return sorted(_live(data), key=_place)
     dump = Dump(data)
-    assigned = [*dump.assignments, *(one["load_assignment"] for one in dump.clusters if one.get("load_assignment"))]
-    found = {(one.shown, one.cluster): one for each in assigned for one in _assigned(each)}
+    all_of_them = [*dump.assignments, *(one["load_assignment"] for one in dump.clusters if one.get("load_assignment"))]
+    found = {(one.shown, one.cluster): one for each in all_of_them for one in assigned(each)}
     return sorted(found.values(), key=_place)
 
 
@@ -138,7 +144,8 @@ def _live(data: Message) -> Iterator[Endpoint]:
             yield Endpoint(address, port, status, "FAILED" if failed else "OK", str(cluster.get("name")), host)
 
 
-def _assigned(assignment: Message) -> Iterator[Endpoint]:
+def assigned(assignment: Message) -> Iterator[Endpoint]:
+    """The endpoints of one ClusterLoadAssignment; `source` of each is the LbEndpoint."""
     for locality in assignment.get("endpoints") or ():
         for one in locality.get("lb_endpoints") or ():
             address, port = socket_of((one.get("endpoint") or {}).get("address"))

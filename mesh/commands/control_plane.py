@@ -1,0 +1,65 @@
+"""The control plane's debug port (15014), of every replica: in a cluster by port-forward, or of a process here."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+from collections.abc import Iterator
+from typing import Any
+
+from common.errors import NotReadyError, UsageError
+from mesh.commands import admin, options
+
+PORT = 15014
+SELECTOR = {"app.kubernetes.io/name": "pymesh"}
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Which control plane."""
+    group = parser.add_argument_group("the control plane", "default: all pymesh pods of the cluster")
+    group.add_argument("--debug-address", metavar="HOST:PORT", help="of a pymesh serve here, like 127.0.0.1:15014")
+    group.add_argument(
+        "-i", "--mesh-namespace", metavar="NAME", default="pysidecar-system", help="where pymesh is (%(default)s)"
+    )
+    options.add_cluster(group)
+
+
+def ask(args: argparse.Namespace, path: str, *, missing: bool = False) -> Iterator[Any]:
+    """What each replica answers; with `missing`, those are passed over that do not know what is asked about (404).
+
+    Raises NotReadyError, also where there is no replica at all.
+    """
+    for whom, get in replicas(args):
+        try:
+            yield get(path)
+        except admin.RefusedError as error:
+            if not (missing and error.status == 404):
+                raise NotReadyError(f"{whom}: {error}") from error
+
+
+def replicas(args: argparse.Namespace) -> Iterator[tuple[str, admin.Get]]:
+    """Each replica's name, and what asks it."""
+    if args.debug_address:
+        host, _, port = args.debug_address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise UsageError(f"--debug-address {args.debug_address}: no HOST:PORT such as 127.0.0.1:15014")
+        where = args.debug_address
+        yield where, lambda path: admin.get(http.client.HTTPConnection(host, int(port), timeout=30), path, where)
+        return
+
+    from common.kube import Kubernetes
+
+    kubernetes = Kubernetes(args.kubeconfig, args.context)
+    found = kubernetes.get("Pod", namespace=args.mesh_namespace)["items"]
+    pods = [one["metadata"]["name"] for one in found if _serves(one)]
+    if not pods:
+        raise NotReadyError(f"no pymesh is ready in namespace {args.mesh_namespace} (-i names another one)")
+    for pod in pods:
+        yield pod, admin.forwarded(kubernetes, args.mesh_namespace, pod, PORT, f"pod {args.mesh_namespace}/{pod}")
+
+
+def _serves(pod: dict[str, Any]) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    return ready and SELECTOR.items() <= labels.items()
