@@ -123,7 +123,14 @@ def _cluster(kubeconfig: str | None, context: str | None) -> list[Event]:
     from common.kube import Kubernetes as Client
     from mesh.sources.kubernetes import Kubernetes
 
-    source = Kubernetes(Client(kubeconfig, context, connections=40))
+    client = Client(kubeconfig, context, connections=40)
+    try:
+        with client.reading("/version", {}, 10):
+            pass
+    except KubernetesError as error:
+        if not error.status:  # nobody there: no need to wait for every kind
+            raise
+    source = Kubernetes(client)
     events: list[Event] = []
 
     async def read() -> None:
