@@ -18,10 +18,12 @@ from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
 from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import http_routes, tcp_routes_of, tls_routes_of
+from mesh.routing.parents import listener_connections, listener_routes
 from mesh.routing.route import ConnectionRoute, catch_all_last
 from mesh.world.index import access_log
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
+from mesh.world.sidecars import covers
 from mesh.world.world import World
 
 
@@ -106,6 +108,8 @@ def _byte_chains(world: World, scope: Scope, place: Place, server: Server) -> It
 
 
 def _connection_routes(world: World, scope: Scope, server: Server, *, tls: bool) -> list[ConnectionRoute]:
+    if server.is_of_gateway_api:
+        return list(listener_connections(world, scope, server.section))
     of = tls_routes_of if tls else tcp_routes_of
     refs = dict.fromkeys(one.ref for one in ruled(world, scope, server))
     return [route for ref in refs for route in of(world, scope, ref, server.gateway, server.number)]
@@ -217,12 +221,31 @@ def gateway_hosts(world: World, scope: Scope, ports: Ports, table: str) -> Mappi
     found: dict[str, list[Ruled]] = {}
     for server in mine:
         for one in ruled(world, scope, server):
-            found.setdefault(one.host, []).append(one)
+            if _closest(one, mine):
+                found.setdefault(one.host, []).append(one)
         if server.redirects:
             for _, host in server.hosts:
                 found.setdefault(host, []).append(Ruled(host, server, server.ref))
     # without any Envoy would wait for the table's first virtual host
     return {host: tuple(dict.fromkeys(all_)) for host, all_ in found.items()} or {"": ()}
+
+
+def _closest(one: Ruled, servers: Iterable[Server]) -> bool:
+    """Of a Gateway's listeners that take a host the one with the closest hostname has it alone (Gateway API)."""
+    if not one.server.is_of_gateway_api:
+        return True
+    own, host = _closeness(one.server.hosts[0][1]), _closeness(one.host)
+    return not any(
+        own < _closeness(other) <= host and covers(other, one.host)
+        for server in servers
+        if server.ref == one.server.ref
+        for _, other in server.hosts
+    )
+
+
+def _closeness(host: str) -> tuple[bool, int]:
+    """A whole name is closer than any wildcard, a longer wildcard than a shorter one."""
+    return not host.startswith("*"), len(host)
 
 
 @query
@@ -249,6 +272,8 @@ def gateway_virtual_host(world: World, scope: Scope, ports: Ports, table: str, h
             for route in http_routes(world, scope, one.ref, one.server.gateway, one.server.number)
         )
     )
+    sections = dict.fromkeys(one.server.section for one in rulers if one.server.is_of_gateway_api)
+    routes += tuple(route for one in sections for route in listener_routes(world, scope, one, host))
     tls = any(one.server.ends_tls for one in rulers)
     made: Message = {
         "name": f"{host}:{port}",

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from common.envoy.parts import Message
 from mesh.model.secret import Secret
+from mesh.routing.parents import may_refer
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.world import World
 
 PREFIX = "kubernetes://"
+# What a listener of Gateway API names, NAMESPACE/NAME; elsewhere than at the Gateway it needs a ReferenceGrant.
+GATEWAY_API = "kubernetes-gateway://"
 # A Secret's authorities have a name of their own, and may stand in a Secret of their own, NAME-cacert.
 AUTHORITY = "-cacert"
 
 
 def secret_name(credential: str) -> str:
     """A Secret as Envoy asks for it: Istio's name."""
-    return f"{PREFIX}{credential}"
+    return credential if "://" in credential else f"{PREFIX}{credential}"
 
 
 @query
@@ -24,17 +27,28 @@ def secret(world: World, scope: Scope, name: str) -> Message | None:
 
     A credential may name another namespace, NAMESPACE/NAME; only the proxy's own counts, for a Secret is its owner's.
     """
+    if name.startswith(GATEWAY_API):
+        namespace, _, short = name.removeprefix(GATEWAY_API).partition("/")
+        permitted = may_refer(world, "Gateway", scope.namespace)
+        if namespace != scope.namespace and not permitted(namespace, "", "Secret", short):
+            return None
+        found: Secret | None = world.get("Secret", namespace, short)
+        return _certificate(name, found)
     credential = name.removeprefix(PREFIX)
     namespace, slash, short = credential.rpartition("/")
     if slash and namespace != scope.namespace:
         return None
-    found: Secret | None = world.get("Secret", scope.namespace, short)
+    found = world.get("Secret", scope.namespace, short)
     if short.endswith(AUTHORITY):
         holder = found or world.get("Secret", scope.namespace, short.removesuffix(AUTHORITY))
         authorities = (holder.authorities or holder.certificate if found else holder.authorities) if holder else b""
         if not authorities:
             return None
         return {"name": name, "validation_context": {"trusted_ca": {"inline_bytes": authorities}}}
+    return _certificate(name, found)
+
+
+def _certificate(name: str, found: Secret | None) -> Message | None:
     if found is None or not found.certificate or not found.key:
         return None
     return {

@@ -5,19 +5,27 @@ Gateway ──selector──▶ Server, a port with its hosts ──targetPort o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mesh.build.inbound import Instance
+from mesh.build.secrets import GATEWAY_API
+from mesh.model.gatewayapi import KubernetesGateway, Listener
 from mesh.model.meta import ObjectRef
 from mesh.model.protocol import Protocol
+from mesh.model.service import Service
 from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import visible
+from mesh.routing.parents import Section, is_ours, listener_hosts
 from mesh.world.index import targets_of
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
+from mesh.world.scopes import GATEWAY_NAME
 from mesh.world.sidecars import covers
 from mesh.world.world import World
+
+ANY = "0.0.0.0"
+PROTOCOLS = {"HTTP": Protocol.HTTP, "HTTPS": Protocol.HTTPS, "TLS": Protocol.TLS, "TCP": Protocol.TCP}
 
 Ports = tuple[tuple[int, int], ...]
 """A gateway's Service ports, each with the port of the pod that it leads to; replicas have the same, and so share."""
@@ -51,6 +59,16 @@ class Server(NamedTuple):
         """Whether plain HTTP is sent to HTTPS."""
         return self.tls is not None and self.tls.https_redirect
 
+    @property
+    def is_of_gateway_api(self) -> bool:
+        """Whether it is a listener of Gateway API's Gateway; it has one host."""
+        return self.ref.kind == "KubernetesGateway"
+
+    @property
+    def section(self) -> Section:
+        """The listener that it is."""
+        return Section(self.ref.namespace, self.ref.name, self.name)
+
     def takes(self, namespace: str, host: str) -> str:
         """The host for which a route of that namespace and host holds here: what both allow; empty for none."""
         for where, mine in self.hosts:
@@ -83,27 +101,77 @@ def servers(world: World, scope: Scope, ports: Ports) -> Mapping[Place, tuple[Se
     for service_port, number in ports:
         leads_to.setdefault(service_port, number)
     found: dict[Place, list[Server]] = {}
+    for address, made in (*_istio_servers(world, scope), *_api_servers(world, scope)):
+        place = Place(address, leads_to.get(made.number, made.number))
+        beside = found.setdefault(place, [])
+        if not beside or _kind(beside[0]) == _kind(made) != "tcp":
+            beside.append(made)
+    return {place: tuple(all_) for place, all_ in sorted(found.items())}
+
+
+def _istio_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
+    """The servers of Istio's Gateways, each with the address that it binds to."""
     for one in sorted(world.all("Gateway").values(), key=lambda each: each.meta.age):
         if not scope.matches(one.selector):
             continue
         for server in one.servers:
             if server.port is None:
                 continue
-            made = Server(
-                f"{one.meta.namespace}/{one.meta.name}",
-                one.meta.ref,
-                server.port.number,
-                server.port.speaks,
-                tuple(_host(text, one.meta.namespace) for text in server.hosts),
-                server.port.name,
-                server.tls,
+            yield (
+                server.bind or ANY,
+                Server(
+                    f"{one.meta.namespace}/{one.meta.name}",
+                    one.meta.ref,
+                    server.port.number,
+                    server.port.speaks,
+                    tuple(_host(text, one.meta.namespace) for text in server.hosts),
+                    server.port.name,
+                    server.tls,
+                ),
             )
-            address = server.bind or "0.0.0.0"
-            place = Place(address, leads_to.get(server.port.number, server.port.number))
-            beside = found.setdefault(place, [])
-            if not beside or _kind(beside[0]) == _kind(made) != "tcp":
-                beside.append(made)
-    return {place: tuple(all_) for place, all_ in sorted(found.items())}
+
+
+def _api_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
+    """The listeners of Gateway API's Gateways that the proxies serve."""
+    for one in sorted(world.all("KubernetesGateway").values(), key=lambda each: each.meta.age):
+        if not is_ours(world, one) or not _serves(world, scope, one):
+            continue
+        for listener in one.listeners:
+            if listener.protocol in PROTOCOLS:
+                yield (
+                    ANY,
+                    Server(
+                        f"{one.meta.namespace}/{one.meta.name}",
+                        one.meta.ref,
+                        listener.port,
+                        PROTOCOLS[listener.protocol],
+                        (("*", listener.hostname or "*"),),
+                        listener.name,
+                        _listener_tls(listener, one.meta.namespace),
+                    ),
+                )
+
+
+def _serves(world: World, scope: Scope, gateway: KubernetesGateway) -> bool:
+    """Whether a Gateway is served by these proxies: they carry its name, or are behind the Service that it names."""
+    if scope.namespace == gateway.meta.namespace and scope.matches({GATEWAY_NAME: gateway.meta.name}):
+        return True
+    for address in gateway.addresses:
+        name, _, rest = address.value.partition(".")
+        namespace = rest.partition(".")[0] or gateway.meta.namespace
+        service: Service | None = world.get("Service", namespace, name) if address.type == "Hostname" else None
+        if service and namespace == scope.namespace and service.selector and scope.matches(service.selector):
+            return True
+    return False
+
+
+def _listener_tls(listener: Listener, namespace: str) -> ServerTLSSettings | None:
+    if listener.tls is None or listener.protocol not in ("HTTPS", "TLS"):
+        return None
+    if listener.tls.mode == "Passthrough":
+        return ServerTLSSettings(mode="PASSTHROUGH")
+    names = (f"{GATEWAY_API}{one.namespace or namespace}/{one.name}" for one in listener.tls.certificate_refs)
+    return ServerTLSSettings(mode="SIMPLE", credential_names=tuple(names))
 
 
 def _host(text: str, namespace: str) -> tuple[str, str]:
@@ -133,7 +201,14 @@ class Ruled(NamedTuple):
 
 @query
 def ruled(world: World, scope: Scope, server: Server) -> tuple[Ruled, ...]:
-    """The hosts that VirtualServices rule at a server; the older object first."""
+    """The hosts that objects rule at a server; the older object first.
+
+    A listener's own hostname is among them, with nothing to say: what it takes, no other listener gets.
+    """
+    if server.is_of_gateway_api:
+        taken = listener_hosts(world, server.section)
+        own = Ruled(server.hosts[0][1], server, server.ref)
+        return (*(Ruled(host, server, ref) for host, refs in taken.items() for ref in refs), own)
     found = []
     for entry in sorted(visible(world, scope.namespace, server.gateway, None)):
         hosts = (server.takes(entry.ref.namespace, host) for host in entry.hosts)

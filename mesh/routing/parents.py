@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from mesh.model.gatewayapi import GROUP, KubernetesGateway, Listener, ParentReference
+from mesh.model.gatewayapi import GROUP, GatewayClass, KubernetesGateway, Listener, ParentReference
 from mesh.model.httproute import GRPCRoute, HTTPRoute
 from mesh.model.l4route import TCPRoute, TLSRoute
 from mesh.model.meta import ObjectRef
@@ -31,6 +31,8 @@ TAKEN = {
     "TCP": ("TCPRoute",),
 }
 AnyRoute = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute
+# Whose GatewayClasses are ours; Istio's name, so that its users' classes hold here too.
+CONTROLLERS = ("istio.io/gateway-controller", "pysidecar.io/gateway-controller")
 
 
 class Parent(NamedTuple):
@@ -175,6 +177,12 @@ def _both(one: str, other: str) -> str:
     return ""
 
 
+def is_ours(world: World, gateway: KubernetesGateway) -> bool:
+    """Whether a Gateway is of a class of ours; `istio` is one even where nobody made it."""
+    found: GatewayClass | None = world.get("GatewayClass", "", gateway.gateway_class_name)
+    return found.controller_name in CONTROLLERS if found else gateway.gateway_class_name == "istio"
+
+
 class Section(NamedTuple):
     """A listener of a Gateway."""
 
@@ -241,11 +249,16 @@ def listener_connections(world: World, scope: Scope, section: Section) -> tuple[
 
 
 def granted(world: World, ref: ObjectRef) -> Permitted:
-    """Whether a route may send to an object of another namespace: a ReferenceGrant there says so."""
+    """Whether a route may send to an object of another namespace."""
+    return may_refer(world, ref.kind, ref.namespace)
+
+
+def may_refer(world: World, from_kind: str, from_namespace: str) -> Permitted:
+    """Whether an object of Gateway API may refer to one of another namespace: a ReferenceGrant there says so."""
 
     def permitted(namespace: str, group: str, kind: str, name: str) -> bool:
         return any(
-            grant.meta.namespace == namespace and grant.allows(GROUP, ref.kind, ref.namespace, group, kind, name)
+            grant.meta.namespace == namespace and grant.allows(GROUP, from_kind, from_namespace, group, kind, name)
             for grant in world.all("ReferenceGrant").values()
         )
 

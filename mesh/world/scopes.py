@@ -12,6 +12,9 @@ from mesh.world.memo import query
 from mesh.world.proxy import Proxy, Scope
 from mesh.world.world import World
 
+# The label of pods that serve a Gateway of Gateway API: its name (GEP-1762)
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+
 
 @query
 def selected_labels(world: World) -> frozenset[str]:
@@ -28,6 +31,12 @@ def selected_labels(world: World) -> frozenset[str]:
                 keys.update(one.partition("=")[0] for one in balancer.locality_lb_setting.failover_priority)
     for gateway in world.all("Gateway").values():
         keys.update(gateway.selector)
+    for gateway in world.all("KubernetesGateway").values():
+        keys.add(GATEWAY_NAME)
+        for address in gateway.addresses:
+            name, _, rest = address.value.partition(".")
+            service = world.get("Service", rest.partition(".")[0] or gateway.meta.namespace, name)
+            keys.update(service.selector if service else ())
     for service in world.all("VirtualService").values():
         for http in (*service.http, *service.tls, *service.tcp):
             for match in http.match:

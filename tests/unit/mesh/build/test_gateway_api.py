@@ -1,0 +1,144 @@
+"""Gateways of Gateway API: which proxies serve them, and which listener has a host."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.encode import snapshot
+from mesh.encode.messages import decode
+from mesh.world.proxy import Proxy
+from mesh.world.world import World
+from tests.unit.mesh.objects import Object, pod, service, world_of
+
+LABEL = {"gateway.networking.k8s.io/gateway-name": "gw"}
+POD: Object = pod("gw-1", "10.0.0.9", "gateways") | {}
+POD["metadata"]["labels"] = LABEL
+GATE = Proxy("router", "gw-1", "gateways", ("10.0.0.9",), labels=LABEL)
+TO = "backendRefs: [{name: a, port: 80}]"
+
+
+def api(kind: str, name: str, spec: str, namespace: str = "gateways") -> Object:
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": yaml.safe_load(spec),
+    }
+
+
+def gateway(*listeners: str, name: str = "gw", cls: str = "istio", more: str = "") -> Object:
+    allowed = "allowedRoutes: {namespaces: {from: All}}"
+    every = ", ".join(f"{{{one}, {allowed}}}" for one in listeners)
+    return api("Gateway", name, f"{{gatewayClassName: {cls}, {more} listeners: [{every}]}}")
+
+
+def route(name: str, spec: str) -> Object:
+    return api("HTTPRoute", name, f"{{{spec}, rules: [{{{TO}}}]}}")
+
+
+def bodies(world: World, type_url: str, proxy: Proxy = GATE) -> dict[str, Any]:
+    state = snapshot.state_of(world, snapshot.seat_of(world, proxy))[type_url]
+    kind = type_url.rpartition("/")[2]
+    return {name: decode(kind, one.body) for name in state.names() if (one := state.get(name))}
+
+
+def hosts(world: World, table: str = "http.80") -> dict[str, list[str]]:
+    """The virtual hosts of a table, each with the objects whose routes it has."""
+    made = bodies(world, snapshot.TABLES)[table]
+    return {
+        domain: [one["metadata"]["filter_metadata"]["istio"]["config"].rpartition("/")[2] for one in host["routes"]]
+        if "routes" in host
+        else []
+        for host in made["virtual_hosts"]
+        for domain in host["domains"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "listens"),
+    [
+        ([], True),
+        ([api("GatewayClass", "istio", "{controllerName: example.com/other}", "")], False),
+    ],
+)
+def test_a_class_of_anothers_is_left_to_it(more: list[Object], listens: bool) -> None:
+    world = world_of(POD, gateway("name: http, port: 80, protocol: HTTP"), *more)
+    assert ("0.0.0.0_80" in bodies(world, snapshot.LISTENERS)) == listens
+
+
+def test_a_class_that_is_ours_by_its_controller() -> None:
+    classes = api("GatewayClass", "mine", "{controllerName: istio.io/gateway-controller}", "")
+    world = world_of(POD, gateway("name: http, port: 80, protocol: HTTP", cls="mine"), classes)
+    assert "0.0.0.0_80" in bodies(world, snapshot.LISTENERS)
+
+
+def test_pods_of_another_gateway_do_not_listen() -> None:
+    world = world_of(POD, gateway("name: http, port: 80, protocol: HTTP", name="other"))
+    assert set(bodies(world, snapshot.LISTENERS)) == {"ready"}
+
+
+def test_pods_behind_the_service_that_a_gateway_names() -> None:
+    front = service("front", "10.96.0.1", ("http", 80), namespace="gateways")
+    front["spec"]["ports"][0]["targetPort"] = 8080
+    named = "addresses: [{type: Hostname, value: front.gateways.svc.cluster.local}],"
+    world = world_of(
+        pod("gw-1", "10.0.0.9", "gateways", app="front"),
+        front,
+        gateway("name: http, port: 80, protocol: HTTP", name="other", more=named),
+    )
+    behind = Proxy("router", "gw-1", "gateways", ("10.0.0.9",), labels={"app": "front"})
+    assert "0.0.0.0_8080" in bodies(world, snapshot.LISTENERS, behind)
+
+
+def test_a_listeners_routes_are_joined_by_closeness() -> None:
+    world = world_of(
+        POD,
+        gateway("name: http, port: 80, protocol: HTTP"),
+        route("all", "parentRefs: [{name: gw}]"),
+        api("HTTPRoute", "a", f"{{parentRefs: [{{name: gw}}], rules: [{{matches: [{{path: {{value: /a}}}}], {TO}}}]}}"),
+    )
+    assert hosts(world) == {"*": ["a", "all"]}
+
+
+def test_the_closest_listener_has_a_host_alone() -> None:
+    world = world_of(
+        POD,
+        gateway(
+            "name: wide, port: 80, protocol: HTTP, hostname: '*.example.com'",
+            "name: narrow, port: 80, protocol: HTTP, hostname: a.example.com",
+            "name: bare, port: 80, protocol: HTTP, hostname: b.example.com",
+        ),
+        route("wide", "parentRefs: [{name: gw, sectionName: wide}], hostnames: ['*.example.com', a.example.com]"),
+        route("narrow", "parentRefs: [{name: gw, sectionName: narrow}]"),
+    )
+    assert hosts(world) == {"*.example.com": ["wide"], "a.example.com": ["narrow"], "b.example.com": []}
+
+
+SECRET: Object = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "type": "kubernetes.io/tls",
+    "metadata": {"name": "cert", "namespace": "other"},
+    "data": {
+        "tls.crt": b64encode(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n").decode(),
+        "tls.key": b64encode(b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n").decode(),
+    },
+}
+GRANT = api(
+    "ReferenceGrant",
+    "g",
+    "{from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: gateways}], to: [{group: '', kind: Secret}]}",
+    "other",
+)
+
+
+@pytest.mark.parametrize(("more", "served"), [([], False), ([GRANT], True)])
+def test_a_certificate_of_another_namespace_needs_a_grant(more: list[Object], served: bool) -> None:
+    tls = "tls: {certificateRefs: [{name: cert, namespace: other}]}"
+    world = world_of(POD, SECRET, gateway(f"name: https, port: 443, protocol: HTTPS, {tls}"), *more)
+    assert set(bodies(world, snapshot.SECRETS)) == ({"kubernetes-gateway://other/cert"} if served else set())
+    assert "https.443.https.gw.gateways" in bodies(world, snapshot.TABLES)
