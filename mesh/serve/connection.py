@@ -18,9 +18,10 @@ log = logging.getLogger(__name__)
 
 # A proxy that takes nothing of what it was sent for so long is gone, or means harm: its stream ends.
 WRITE_SECONDS = 60.0
-# Requests beyond these wait in the proxy, not here. Envoy sends a few a response.
-BURST_REQUESTS = 500
+# Requests beyond these wait in the proxy, not here. Envoy sends a few for each response; a large one counts for more.
+BURST_REQUESTS = 1000.0
 REQUESTS_PER_SECOND = 200.0
+REQUEST_BYTES = 2048
 DRAIN_SECONDS = 30.0
 
 
@@ -87,12 +88,13 @@ class Connection:
             raise StuckError(f"took none of {len(body)} bytes within {WRITE_SECONDS:.0f} s") from None
 
     async def _read(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
-        allowance, last = float(BURST_REQUESTS), time.monotonic()
+        allowance, last = BURST_REQUESTS, time.monotonic()
         while (body := await read()) is not None:
             request, _ = wire.read(body, delta=self.delta)
             self._take(request)
             now = time.monotonic()
-            allowance, last = min(BURST_REQUESTS, allowance + (now - last) * REQUESTS_PER_SECOND) - 1, now
+            allowance = min(BURST_REQUESTS, allowance + (now - last) * REQUESTS_PER_SECOND)
+            allowance, last = allowance - 1 - len(body) / REQUEST_BYTES, now
             if allowance < 0:
                 await asyncio.sleep(-allowance / REQUESTS_PER_SECOND)
 

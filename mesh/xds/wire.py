@@ -19,6 +19,10 @@ from mesh.xds.messages import ProtocolError, Request, Response
 DELTA = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
 WHOLE = "envoy.service.discovery.v3.DiscoveryRequest"
 
+MAX_TYPE_URL = 256
+MAX_WORDS = 4096  # of what Envoy says, the rest is cut off
+MAX_VERSION = 64  # what is longer is no version of ours
+
 
 def read(body: bytes, *, delta: bool) -> tuple[Request, Any | None]:
     """A serialised request, and its node (core.v3.Node) if it has one. Raises ProtocolError."""
@@ -26,9 +30,13 @@ def read(body: bytes, *, delta: bool) -> tuple[Request, Any | None]:
         raw = message_class(DELTA if delta else WHOLE).FromString(body)
     except DecodeError as reason:
         raise ProtocolError(f"{len(body)} bytes that are no discovery request: {reason}") from None
-    if not raw.type_url:
-        raise ProtocolError("a discovery request without type_url")
-    error = raw.error_detail.message or f"code {raw.error_detail.code}" if raw.HasField("error_detail") else None
+    if not 0 < len(raw.type_url) <= MAX_TYPE_URL:
+        raise ProtocolError(
+            f"a discovery request with a type_url of {len(raw.type_url)} bytes; 1 to {MAX_TYPE_URL} are allowed"
+        )
+    error = None
+    if raw.HasField("error_detail"):
+        error = raw.error_detail.message[:MAX_WORDS] or f"code {raw.error_detail.code}"
     if delta:
         request = Request(
             raw.type_url,
@@ -36,7 +44,9 @@ def read(body: bytes, *, delta: bool) -> tuple[Request, Any | None]:
             error,
             subscribe=tuple(raw.resource_names_subscribe),
             unsubscribe=tuple(raw.resource_names_unsubscribe),
-            versions=dict(raw.initial_resource_versions),
+            versions={
+                name: version for name, version in raw.initial_resource_versions.items() if len(version) <= MAX_VERSION
+            },
         )
     else:
         request = Request(raw.type_url, raw.response_nonce, error, names=tuple(raw.resource_names))

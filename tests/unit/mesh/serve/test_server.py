@@ -43,7 +43,8 @@ def test_a_change_reaches_the_stream(delta):
 
 ODD = {
     "no bytes of a request": (b"\xff\xff\xff", "INVALID_ARGUMENT", "no discovery request"),
-    "no type": (b"", "INVALID_ARGUMENT", "without type_url"),
+    "no type": (b"", "INVALID_ARGUMENT", "a type_url of 0 bytes"),
+    "a long type": (b"\x22\xac\x02" + b"x" * 300, "INVALID_ARGUMENT", "a type_url of 300 bytes"),
     "no node": (b"\x22\x01x", "INVALID_ARGUMENT", "no node"),
 }
 
@@ -97,6 +98,25 @@ def test_ten_thousand_names_are_answered_and_too_many_end_the_stream():
             await many.ask(EDS, resource_names_subscribe=[f"m{number}" for number in range(45_000)])
             ended, said = await many.ends()
             assert (ended, "50000 names" in said) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+
+    run(talk)
+
+
+def test_requests_without_end_wait_in_the_proxy(monkeypatch):
+    monkeypatch.setattr(connection, "BURST_REQUESTS", 10.0)
+    monkeypatch.setattr(connection, "REQUESTS_PER_SECOND", 1.0)
+
+    async def talk():
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as flood, client(served) as good:
+            await flood.ask(CDS)
+            assert await flood.answer()
+            (live,) = served.connections
+            for _ in range(40):
+                await flood.ask(EDS, resource_names_subscribe=["a"], node=None)
+            await good.ask(CDS)
+            assert await good.answer()
+            await asyncio.sleep(0.3)
+            assert 5 < live.requests < 30
 
     run(talk)
 
