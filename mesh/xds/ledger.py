@@ -242,10 +242,11 @@ class Ledger:
         assert self.flight is not None
         resources, self.flight, self._pending = self.flight.resources, None, None
         self._dirty.update(resources)
-        blamed = list(resources) if len(resources) == 1 else [name for name in resources if _names(words, name)]
+        # nothing is wrong in a removal, unless there is nothing else
+        names = [name for name, resource in resources.items() if resource is not GONE] or list(resources)
+        blamed = names if len(names) == 1 else [name for name in names if _names(words, name)]
         if not blamed:
-            half = (len(resources) + 1) // 2
-            names = list(resources)
+            half = (len(names) + 1) // 2
             self._groups[:1] = [group for group in (names[:half], names[half:]) if group]
             return Outcome(self.kind.url, words=words)
         for name in blamed:

@@ -90,13 +90,19 @@ class Machine:
             self._owed.difference_update(sent if request.error is None else ())
         if ledger.kind.url in (CDS, EDS):
             self._owed.difference_update(one.name for one in outcome.refused)
+        if ledger.kind.url == CDS and request.error is not None:
+            # it does not wait for endpoints of what it does not have
+            self._owed.difference_update([name for name in sent if ledger.has(name) in (None, GONE)])
         return outcome
 
     def _on_names(self, ledger: Ledger, names: tuple[str, ...]) -> None:
         self._bound(ledger, names, kept=False)
+        had_everything = ledger.asked.everything
         added, dropped, began = ledger.asked.replace(names, whole=ledger.kind.whole)
         if began:
             ledger.ask_everything({})
+        elif had_everything and not ledger.asked.everything:
+            ledger.forget_everything()
         ledger.ask(added, {})
         ledger.forget(dropped)
 

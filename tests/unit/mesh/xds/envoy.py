@@ -125,9 +125,8 @@ class FakeEnvoy:
                 assert (url, name, version) not in self.ever_refused, f"{short} {name} was refused, and comes again"
         if bad:
             if url == CDS:
-                # a cluster that is sent again brings its endpoints along
                 self.bad_clusters |= set(bad)
-                self.received = {one for one in self.received if one[0] != EDS or one[1] not in got}
+                self._forget_endpoints(got)
             if len(got) == 1 or self.names_who:
                 self.ever_refused |= {(url, name, got[name][0]) for name in bad}
             words = f"Error adding/updating {', '.join(bad)}: no" if self.names_who else "Proto constraint validation"
@@ -140,6 +139,8 @@ class FakeEnvoy:
                 assert twice not in self.received or fresh, f"{short} {name} {version} came twice"
                 self.received = {one for one in self.received if one[:2] != twice[:2]} | {twice}
         self.received -= {one for one in self.received if one[0] == url and one[1] in removed}
+        if url == CDS:
+            self._forget_endpoints(got)
         for name, (version, text) in got.items():
             if url == CDS and self.accepted[CDS].get(name) != text:
                 self.warming.add(name)
@@ -157,6 +158,10 @@ class FakeEnvoy:
         if not self.stands_in:
             self.check(url)
         self._subscribe(url, nonce)
+
+    def _forget_endpoints(self, clusters) -> None:
+        # a cluster that is sent, or sent again, brings its endpoints along
+        self.received = {one for one in self.received if one[0] != EDS or one[1] not in clusters}
 
     def _subscribe(self, url, nonce) -> None:
         child = CHILD.get(url)
