@@ -1,0 +1,96 @@
+"""The control plane in a cluster, as the chart installs it: pods are told, and the tools say so."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.harness import MANIFEST, NAMESPACE, ROOT, Cluster, eventually
+from tests.cluster.objects import code, deployment, pod_spec, service
+
+WITH_MESH = MANIFEST.with_name("pysidecar-mesh.yaml")
+GATEWAY = "istio-ingressgateway"
+
+
+@pytest.fixture(scope="module")
+def mesh(bare_cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster with pyinject, pymesh and a gateway."""
+    manifest = WITH_MESH.read_text()
+    bare_cluster.install(manifest)
+    try:
+        for name in ("pyinject", "pymesh", GATEWAY):
+            bare_cluster.wait("condition=Available", f"deployment/{name}", NAMESPACE, timeout=120)
+        yield bare_cluster
+    finally:
+        bare_cluster.uninstall(manifest)
+
+
+@pytest.fixture(scope="module")
+def shop(mesh: Cluster) -> Iterator[str]:
+    """A namespace with an injected client and server."""
+    with mesh.namespace({"istio-injection": "enabled"}) as name:
+        objects = (deployment(app, pod_spec(mesh)) for app in ("client", "server"))
+        mesh.apply(code(), *objects, service("server"), namespace=name)
+        yield name
+
+
+def pymesh(cluster: Cluster, *arguments: str) -> str:
+    """Runs the command as a user does, from outside."""
+    command = [sys.executable, "-m", "mesh", *arguments, "--kubeconfig", cluster.kubeconfig]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_request_goes_where_the_control_plane_says(mesh: Cluster, shop: str) -> None:
+    client = mesh.ready_pod("client", shop)["metadata"]["name"]
+    mesh.ready_pod("server", shop)
+
+    def request() -> None:
+        assert mesh.fetch(client, shop, "http://server/who")["status"] == 200
+
+    eventually(request)
+    stats = mesh.fetch(client, shop, "http://127.0.0.1:15090/stats/prometheus")["body"]
+    host = f"outbound|80||server.{shop}.svc.cluster.local"
+    assert f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{host}"}}' in stats
+
+
+def test_proxy_status_knows_all_proxies(mesh: Cluster, shop: str) -> None:
+    client = mesh.ready_pod("client", shop)["metadata"]["name"]
+    found = {one["name"]: one for one in json.loads(pymesh(mesh, "proxy-status", "-o", "json"))}
+    assert f"{client}.{shop}" in found
+    kinds = {one["kind"] for one in found.values()}
+    assert kinds == {"sidecar", "router"}
+
+    def synced() -> None:
+        out = pymesh(mesh, "proxy-status", f"{client}.{shop}")
+        assert "Clusters match" in out
+        assert "Listeners match" in out
+        assert "Routes match" in out
+
+    eventually(synced)
+
+
+def test_proxy_config_reads_a_pod_and_filters(mesh: Cluster, shop: str) -> None:
+    client = mesh.ready_pod("client", shop)["metadata"]["name"]
+    host = f"server.{shop}.svc.cluster.local"
+    clusters: list[Any] = json.loads(
+        pymesh(mesh, "proxy-config", "cluster", f"{client}.{shop}", "--fqdn", host, "-o", "json")
+    )
+    assert [one["name"] for one in clusters] == [f"outbound|80||{host}"]
+    server = mesh.ready_pod("server", shop)
+    endpoints = pymesh(mesh, "pc", "endpoint", client, "-n", shop, "--cluster", f"outbound|80||{host}")
+    assert f"{server['status']['podIP']}:8080     HEALTHY     OK" in endpoints
+
+
+def test_the_gateway_is_told_too(mesh: Cluster) -> None:
+    pods = mesh.get("pods", namespace=NAMESPACE, selector="istio=ingressgateway")
+    name = pods[0]["metadata"]["name"]
+    listeners = pymesh(mesh, "proxy-config", "listener", f"{name}.{NAMESPACE}", "--port", "15021")
+    assert "Inline Route: /healthz/ready" in listeners
