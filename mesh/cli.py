@@ -18,6 +18,8 @@ COMMANDS = {
     "bootstrap": "bootstrap",
     "proxy-config": "proxy_config.show",
     "pc": "proxy_config.show",
+    "describe": "describe",
+    "desc": "describe",
     "proxy-status": "proxy_status",
     "ps": "proxy_status",
     "completion": "completion",

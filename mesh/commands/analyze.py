@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mesh.commands import options
+from mesh.commands import objects, options
 
 if TYPE_CHECKING:
     from mesh.model.problem import Problem
@@ -54,17 +53,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("nothing to look at: give -f FILE, or -A for the cluster")
     events: list[Event] = []
     if args.all_namespaces:
-        events += _cluster(args.kubeconfig, args.context)
+        events += objects.of_cluster(args.kubeconfig, args.context)
     for name in args.filename:
-        events += _file(name)
+        events += objects.of_file(name)
     found = problems_of(events)
     if args.namespace:
         found = [one for one in found if one.ref.namespace in (args.namespace, "")]
     _show(found, args.output)
     errors = sum(one.severity == "error" for one in found)
-    objects = len({(one.kind, one.key) for one in events if isinstance(one, Upsert) and one.kind != "File"})
+    count = len({(one.kind, one.key) for one in events if isinstance(one, Upsert) and one.kind != "File"})
     print(
-        f"{_count(objects, 'object')}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}",
+        f"{_count(count, 'object')}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}",
         file=sys.stderr,
     )
     if args.fail_on == "never":
@@ -83,70 +82,6 @@ def problems_of(events: Sequence[Event]) -> list[Problem]:
     return sorted(
         dict.fromkeys([*found, *problems(world)]), key=lambda one: (one.severity, one.ref, one.path, one.code)
     )
-
-
-def _file(name: str) -> list[Event]:
-    """The objects of a file, a folder, or stdin. Raises UsageError."""
-    from common.errors import UsageError
-    from mesh.model.kinds import kind_of
-    from mesh.sources.documents import read_documents
-    from mesh.sources.files import Files
-    from mesh.sources.intake import Intake, unknown_kind
-    from mesh.world.events import Key, Upsert
-
-    path = Path(name)
-    if name != "-" and path.is_dir():
-        return Files(path).look()
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"-f {name}: {error.strerror}") from error
-    documents = read_documents(data, name)
-    problems = list(documents.problems)
-    intake, events = Intake(), list[Any]()
-    for thing in documents.objects:
-        kind = kind_of(thing)
-        if kind is not None:
-            events += intake.upsert(kind, thing)
-        elif problem := unknown_kind(thing):
-            problems.append(problem)
-    if problems:
-        events.append(Upsert("File", Key("", name), None, tuple(problems)))
-    return events
-
-
-def _cluster(kubeconfig: str | None, context: str | None) -> list[Event]:
-    """All objects of the cluster. Raises KubernetesError."""
-    import asyncio
-
-    from common.errors import KubernetesError
-    from common.kube import Kubernetes as Client
-    from mesh.sources.kubernetes import Kubernetes
-
-    client = Client(kubeconfig, context, connections=40)
-    try:
-        with client.reading("/version", {}, 10):
-            pass
-    except KubernetesError as error:
-        if not error.status:  # nobody there: no need to wait for every kind
-            raise
-    source = Kubernetes(client)
-    events: list[Event] = []
-
-    async def read() -> None:
-        task = asyncio.create_task(source.run(events.extend))
-        try:
-            for _ in range(600):
-                await asyncio.sleep(0.05)
-                if not source.waiting:
-                    return
-            kind, reason = next(iter(source.waiting.items()))
-            raise KubernetesError(f"{kind} cannot be listed: {reason}")
-        finally:
-            task.cancel()
-
-    asyncio.run(read())
-    return events
 
 
 def _show(found: Sequence[Problem], output: str) -> None:
