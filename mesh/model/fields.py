@@ -132,7 +132,7 @@ _GEP_2257 = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")
 
 def seconds(text: str) -> float | None:
     """A Go duration (`1m30s`, `0.5s`, `250ms`) in seconds, rounded to nanoseconds; None if it is none."""
-    match = _GO_DURATION.fullmatch(text)
+    match = _GO_DURATION.fullmatch(text) if len(text) <= 64 else None
     if match is None:
         return None
     total = sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(match[2]))
@@ -280,7 +280,9 @@ def address(text: str) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Whether this is an IP address."""
+    """Whether this is an IP address, without a zone."""
+    if "%" in text:
+        return False
     try:
         ip_address(text)
     except ValueError:
@@ -290,11 +292,12 @@ def is_address(text: str) -> bool:
 
 def subnet(text: str) -> str:
     """An IP address or a network in CIDR notation."""
+    mask = "none" if "%" in text else text.partition("/")[2]
     try:
         ip_network(text, strict=False)
     except ValueError:
-        return "an IP address or a CIDR such as 10.0.0.0/8"
-    return ""
+        mask = "none"
+    return "an IP address or a CIDR such as 10.0.0.0/8" if mask and not mask.isdecimal() else ""
 
 
 def header_name(text: str) -> str:
@@ -303,11 +306,14 @@ def header_name(text: str) -> str:
 
 
 def regex(text: str) -> str:
-    """A regular expression as RE2 takes it (Envoy's engine): at most 1,024 characters."""
+    """A regular expression as RE2 takes it (Envoy's engine): no look-around, no back-references, 1,024 characters."""
     if len(text) > 1024:
         return "at most 1024 characters"
-    if found := _NOT_RE2.search(text):
-        return f"RE2 has no {found[0]}: no look-around, no back-references"
+    bare = _CLASS.sub("x", text)
+    if found := _NOT_RE2.search(bare):
+        return f"RE2 has no {found[0]}"
+    if any(int(number) > 1000 for number in _REPEAT.findall(bare)):
+        return "at most 1000 repetitions"
     try:
         re.compile(_as_python(text))
     except (re.error, OverflowError, RecursionError) as error:
@@ -315,17 +321,26 @@ def regex(text: str) -> str:
     return ""
 
 
-_NOT_RE2 = re.compile(r"(?<!\\)(?:\\\\)*(?:\(\?(?:=|!|<=|<!|>|\(|P=|P>|#)|\\[1-9]|\\k<)|(?<!\\)[*+?}]\+")
+_CLASS = re.compile(r"(?<!\\)((?:\\\\)*)\[(\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*)\]", re.DOTALL)
+_NOT_RE2 = re.compile(r"(?<!\\)(?:\\\\)*(?:\(\?(?:=|!|<=|<!|>|\(|P=|P>|#)|\\[1-9ZuUN]|\\k<)|(?<!\\)[*+?}]\+")
+_OPERATORS = re.compile(r"(\\.)|[\[&|~]", re.DOTALL)
+_REPEAT = re.compile(r"[{,]([0-9]{4,})(?=[,}])")
 
 
 def _as_python(text: str) -> str:
     """RE2's own spellings that Python's `re` does not know, in its words; for checking alone."""
     text = re.sub(r"\\[pP](?:\{\^?\w+\}|[A-Z])", r"\\w", text)
-    text = re.sub(r"\[\[:\^?\w+:\]", "[a", text)
-    text = re.sub(r"\[:\^?\w+:\]", "a", text)
+    text = _CLASS.sub(_class_as_python, text)
     text = re.sub(r"\(\?[imsU-]+\)", "", text)
     text = text.replace(r"\z", r"\Z").replace(r"\C", ".").replace(r"\Q", "").replace(r"\E", "")
     return re.sub(r"\\x\{[0-9A-Fa-f]+\}", "x", text).replace("(?<", "(?P<").replace("(?U", "(?i")
+
+
+def _class_as_python(match: re.Match[str]) -> str:
+    """A class without what Python warns of: sets in sets, and operators on them."""
+    inner = re.sub(r"\[:\^?\w+:\]", "a", match[2])
+    plain = _OPERATORS.sub(lambda found: found[1] or "_", inner)
+    return f"{match[1]}[{plain}]"
 
 
 def one_of_checks(checks: Iterable[Check], allowed: str) -> Check:

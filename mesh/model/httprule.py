@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -198,6 +199,7 @@ class HTTPRewrite:
             r.error("missing", "a rewrite needs uri, authority or uriRegexRewrite")
 
 
+_STATUS = re.compile(r"[1-5][0-9]{2}")
 RETRY_ON = frozenset({
     "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx", "refused-stream",
     "retriable-status-codes", "retriable-headers", "envoy-ratelimited", "http3-post-connect-failure", "cancelled",
@@ -219,7 +221,7 @@ class HTTPRetry:
     def check(self, r: Reading) -> None:
         """Conditions are Envoy's words or status codes."""
         for word in self.retry_on.split(",") if self.retry_on else ():
-            if word not in RETRY_ON and not (word.isdigit() and 100 <= int(word) <= 599):
+            if word not in RETRY_ON and not _STATUS.fullmatch(word):
                 r.error("not-allowed", f'"{word}" is not allowed: {", ".join(sorted(RETRY_ON))} or a status', "retryOn")
         if not self.attempts and (self.per_try_timeout or self.retry_on or self.backoff):
             r.error("conflict", "attempts 0 means no retry, so nothing else may be said of it", "attempts")

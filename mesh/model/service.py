@@ -110,7 +110,7 @@ class _IntOrName:
 
     def __call__(self, value: Any, r: Reading, /) -> Any:
         if isinstance(value, str):
-            if value.isdigit():
+            if value.isascii() and value.isdigit() and len(value) < 10:
                 return f.Whole(1, 65535)(int(value), r)
             return value
         return f.Whole(0, 65535)(value, r)

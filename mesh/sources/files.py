@@ -54,6 +54,7 @@ class Files:
         self._folder = folder
         self._intake = Intake(domain)
         self._files: dict[str, _File] = {}
+        self._holders: dict[Name, set[str]] = {}
         self._unsettled: dict[str, Stamp] = {}
         self._listed = False
         self._away = False
@@ -110,7 +111,9 @@ class Files:
         touched: dict[Name, None] = {}
         for name in gone:
             file = self._files.pop(name)
-            touched.update(dict.fromkeys(file.objects))
+            for one in file.objects:
+                touched[one] = None
+                self._holders[one].discard(name)
             if file.problems:
                 events.append(Remove("File", Key("", name)))
         for name in changed:
@@ -123,9 +126,13 @@ class Files:
         return events
 
     def _walk(self, notify: Inotify | None) -> Iterator[tuple[str, Stamp]]:
-        pending = [self._folder]
+        pending, been = [self._folder], set()
         while pending:
             folder = pending.pop()
+            real = os.path.realpath(folder)
+            if real in been:  # a link to a folder above it
+                continue
+            been.add(real)
             if notify is not None:
                 with suppress(OSError):  # none left, or gone already: the look a second finds it all the same
                     notify.watch(folder)
@@ -185,6 +192,8 @@ class Files:
             for other in {**file.objects, **objects}:
                 if file.objects.get(other) != objects.get(other):
                     touched[other] = None
+                holders = self._holders.setdefault(other, set())
+                holders.add(name) if other in objects else holders.discard(name)
             file.objects = objects
         if problems or file.problems:
             for problem in problems:
@@ -197,8 +206,9 @@ class Files:
 
     def _settle(self, one: Name) -> list[Event]:
         """An object as the first file by name has it."""
-        holders = sorted(name for name, file in self._files.items() if one in file.objects)
+        holders = sorted(self._holders.get(one, ()))
         if not holders:
+            self._holders.pop(one, None)
             return self._intake.remove(one)
         kind = BY_KEY[one[0]]
         more: list[Problem] = []

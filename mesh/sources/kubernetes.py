@@ -211,21 +211,22 @@ class _Reader:
         with self._reading(path, query, SILENT_SECONDS) as answer:
             for lines in _lines(answer):
                 events: list[Event] = []
-                for line in lines:
-                    happened = _json(line, path)
-                    type_, thing = happened.get("type"), happened.get("object")
-                    if not isinstance(thing, dict):
-                        continue
-                    if type_ == "ERROR":
-                        self._post(events)
-                        code, said = thing.get("code"), thing.get("message")
-                        raise KubernetesError(
-                            f"GET {path}?watch: {code} {said}", code if isinstance(code, int) else 500
-                        )
-                    if type_ != "BOOKMARK":
-                        events += self._happened(type_, thing)
-                    self._at = version_of(thing) or self._at
-                self._post(events)
+                try:
+                    for line in lines:
+                        self._take(_json(line, path), path, events)
+                finally:  # what came before a line that is none has happened
+                    self._post(events)
+
+    def _take(self, happened: Mapping[str, Any], path: str, events: list[Event]) -> None:
+        type_, thing = happened.get("type"), happened.get("object")
+        if not isinstance(thing, dict):
+            return
+        if type_ == "ERROR":
+            code, said = thing.get("code"), thing.get("message")
+            raise KubernetesError(f"GET {path}?watch: {code} {said}", code if isinstance(code, int) else 500)
+        if type_ != "BOOKMARK":
+            events += self._happened(type_, thing)
+        self._at = version_of(thing) or self._at
 
     @contextmanager
     def _reading(self, path: str, query: Mapping[str, str], timeout: float) -> Iterator[Any]:
@@ -240,7 +241,11 @@ class _Reader:
         kind = kind_of(thing)
         if kind is None or kind not in self._kinds:
             return []
-        return self._intake.remove(name_of(kind, thing)) if type_ == "DELETED" else self._intake.upsert(kind, thing)
+        if type_ != "DELETED":
+            return self._intake.upsert(kind, thing)
+        # of all kinds here: the ConfigMap that was the mesh configuration may have lost that before it went
+        key = name_of(kind, thing)[1]
+        return [event for one in self._kinds for event in self._intake.remove((one.key, key))]
 
     def _query(self, **query: str) -> dict[str, str]:
         selector = SELECTORS.get(self.plural)

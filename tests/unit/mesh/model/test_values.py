@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.model.fields import seconds, wildcard_fqdn
+from mesh.model.fields import regex, seconds, subnet, wildcard_fqdn
 from mesh.model.kinds import BY_KEY, kind_of
 from mesh.model.meshconfig import mesh_config
 from mesh.model.meta import ObjectRef
@@ -185,3 +185,44 @@ def test_a_value_is_equal_when_it_says_the_same() -> None:
     two = value("Namespace", "{}", resourceVersion="2", labels={"a": "b"})
     assert one == two
     assert hash(one) == hash(two)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".*",
+        "[*+]+",
+        "a{1,1000}",
+        "(?i)x",
+        "a(?i)b",
+        "[[:alpha:]]+",
+        "[a&&b]",
+        r"\d+\.[^/]+",
+        r"\pL",
+        "[]a]",
+        r"[\]]",
+        "(?P<n>x)",
+        r"^(.*?;)?\s*$",
+    ],
+)
+def test_what_re2_takes(text: str) -> None:
+    assert not regex(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["(", "(?=a)", "(?<!a)b", r"(a)\1", "a*+", "a{1001}", "[z-a]", "a**", r"\Z", "[a", "x" * 1025]
+)
+def test_what_re2_does_not_take(text: str) -> None:
+    assert regex(text)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/255.0.0.0", "fe80::1%eth0", "10.0.0.0/33", "x"])
+def test_no_networks(text: str) -> None:
+    assert subnet(text)
+
+
+def test_digits_that_are_no_numbers() -> None:
+    thing = {"metadata": {"name": "a"}, "spec": {"ports": [{"port": 10**5000}, {"port": 1, "targetPort": "\u00b2"}]}}
+    assert [problem.path for problem in BY_KEY["Service"].parse(thing).problems] == ["spec.ports[0].port"]
+    rule = {"hosts": ["a"], "http": [{"retries": {"attempts": 1, "retryOn": "\u00b2"}, "timeout": "1" * 100000}]}
+    assert BY_KEY["VirtualService"].parse({"metadata": {"name": "a"}, "spec": rule}).value is None

@@ -140,3 +140,9 @@ def test_a_change_is_seen_while_it_runs(tmp_path: Path, change: Callable[[Path],
         task.cancel()
 
     asyncio.run(main())
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(A)
+    (tmp_path / "up").symlink_to(tmp_path)
+    assert names(Files(tmp_path).look()) == ["a"]
