@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     cluster = parser.add_argument_group("in a cluster")
     options.add_cluster(cluster)
     cluster.add_argument(
-        "--tls-address",
+        "--xds-tls-address",
         default="[::]:15012",
         metavar="HOST:PORT",
         help="xDS by TLS, for proxies that show their service account's token (default: %(default)s)",
@@ -101,7 +101,7 @@ def _in_cluster(args: argparse.Namespace, settings: Settings) -> int:
     if not namespace:
         raise UsageError("--namespace NAME (or the variable POD_NAMESPACE) is needed beside --ca-secret")
     kubernetes = Kubernetes(args.kubeconfig, args.context, connections=CONNECTIONS)
-    cluster = Cluster(namespace, args.service, args.ca_secret, args.tls_address)
+    cluster = Cluster(namespace, args.service, args.ca_secret, args.xds_tls_address)
     with TemporaryDirectory(prefix="pymesh-") as folder:
         asyncio.run(serve_cluster(kubernetes, cluster, settings, Path(folder), args.domain))
     return 0

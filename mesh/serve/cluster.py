@@ -19,7 +19,6 @@ from mesh.sources.kubernetes import Kubernetes as Source
 
 # One for each kind that is watched, and some for what is asked.
 CONNECTIONS = 40
-LEASE = "pymesh-writer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ async def serve_cluster(
     certificate, key = await asyncio.to_thread(
         keep, kubernetes, cluster.namespace, cluster.ca_secret, cluster.service, folder
     )
-    lease = Lease(kubernetes, cluster.namespace, LEASE, settings.name)
+    lease = Lease(kubernetes, cluster.namespace, cluster.service, settings.name)
 
     def beside(plane: Plane) -> Iterable[Awaitable[None]]:
         del plane
