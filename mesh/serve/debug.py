@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -107,10 +108,9 @@ class DebugPort:
         if address:
             if not port.isdecimal():
                 raise UsageError(f"--debug-address {address!r}: HOST:PORT is needed, such as 127.0.0.1:15014")
+            self._at = host.strip("[]"), int(port)
             config = uvicorn.Config(
                 app,
-                host=host.strip("[]"),
-                port=int(port),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -124,15 +124,17 @@ class DebugPort:
         """Listens. Raises UsageError where it cannot."""
         if self._server is None:
             return
-        self._task = asyncio.create_task(self._serve(self._server))
-        while not self._server.started and not self._task.done():
-            await asyncio.sleep(0.01)
-        if self._task.done():
-            raise UsageError(f"--debug-address {self._address}: the address is not this machine's, or is in use")
-
-    async def _serve(self, server: uvicorn.Server) -> None:
-        with contextlib.suppress(SystemExit):  # how uvicorn says that it cannot listen; it has logged why
-            await server.serve()
+        host = self._at[0]
+        try:
+            # asyncio's own would take IPv6 alone at [::]
+            listening = socket.create_server(
+                self._at,
+                family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+                dualstack_ipv6=host == "::",
+            )
+        except OSError as error:
+            raise UsageError(f"--debug-address {self._address}: {error.strerror}") from None
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
 
     async def stop(self) -> None:
         """Ends."""
