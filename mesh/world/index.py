@@ -244,7 +244,9 @@ def targets_of(
     world: World, namespace: str, pod: str, labels: tuple[tuple[str, str], ...], addresses: tuple[str, ...]
 ) -> tuple[Target, ...]:
     """The ports at which Services lead to this pod, ready or not; of two for one port the older Service first."""
-    me, mine = world.get("Pod", namespace, pod), set(labels)
+    me: Pod | None = world.get("Pod", namespace, pod)
+    # what the proxy says of its labels counts only until its Pod is known
+    mine = set(me.meta.labels.items() if me else labels)
     found: list[tuple[tuple[str, str, str], Target]] = []
     for service in world.group("Service", namespace):
         if service.selector and set(service.selector.items()) <= mine:

@@ -140,3 +140,11 @@ def test_nothing_stays_of_what_was_there() -> None:
     snapshot.release(world, seat)
     world.collect()
     assert len(world) == 0
+
+
+def test_a_pods_own_labels_count_more_than_what_its_proxy_says() -> None:
+    world = world_of(service("a", "10.96.0.1", ("http", 8080)))
+    told = sidecar(app="other")
+    assert not any("inbound" in name for name in state(world, told)[CLUSTERS].names())
+    world.apply([event(pod("client", "10.0.0.1", app="a"))])
+    assert "inbound|8080||" in set(state(world, told)[CLUSTERS].names())
