@@ -13,6 +13,7 @@ each of which imports only what is below it:
     pod                    the way of one pod: all of the above drawing, pure
     settings               what the injector works with, read once
     template               the language of the templates
+    merging                the ways of laying one thing over another
     errors
 
 All of them may import `common`. Of `init` they import the configuration alone: the command line that is written into a

@@ -13,8 +13,8 @@ from unittest import mock
 
 from tests.bench import pods
 from tests.bench.report import Section, Table
+from webhook.pod import authored, overlay
 from webhook.pod import inject as pipeline
-from webhook.pod import overlay
 from webhook.serving import review
 from webhook.serving.server import Answer, Cluster, Reviewer
 from webhook.settings import Settings
@@ -73,7 +73,7 @@ STAGES = (
     Stage("decode", ((review, "decode"),)),
     Stage("decide", ((pipeline, "check_pod"), (pipeline, "decide"))),
     Stage("overlay", ((Template, "render"),)),
-    Stage("merge", ((overlay, "merge"),)),
+    Stage("merge", ((overlay, "strategic"), (authored, "strategic"))),
     Stage("patch", ((pipeline, "patch"),)),
     Stage("encode", ((review, "encode_allowed"),)),
 )

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from webhook.pod import annotations as names
-from webhook.pod import finish, overlay, podtree, probes, prometheus
+from webhook.pod import earlier, finish, overlay, podtree, probes, prometheus, users
 from webhook.pod.context import Context, is_openshift, probe_port
 from webhook.pod.decide import Decision as Decision
 from webhook.pod.decide import decide
-from webhook.pod.overlay import Status
+from webhook.pod.earlier import Status
 from webhook.pod.patch import patch
 from webhook.pod.podtree import Pod
 from webhook.pod.shape import check_pod
@@ -80,13 +80,13 @@ def inject(settings: Settings, request: Request) -> Result:
 
 
 def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
-    pod = overlay.without_app_user(original) if is_openshift(request.namespace_metadata) else original
+    pod = users.without_app_user(original) if is_openshift(request.namespace_metadata) else original
     annotations = podtree.annotations_of(pod)
     proxy = _proxy_config(settings, annotations)
     status = Status.of(pod)
-    pod, earlier = _without_earlier(pod) if status is not None else (pod, {})
-    earlier_probers = probes.parse(earlier.get(probes.VARIABLE))
-    authored = overlay.stripped(pod, status, settings.status_port)
+    pod, carried = earlier.without_carried(pod) if status is not None else (pod, {})
+    earlier_probers = probes.parse(carried.get(probes.VARIABLE))
+    authored = earlier.stripped(pod, status, settings.status_port)
     context = Context(
         settings,
         authored,
@@ -97,37 +97,19 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
         earlier_probers=earlier_probers,
     )
     overlaid = overlay.lay_over(settings, pod, context, status)
-    pod = overlay.with_users_of(overlaid.pod, authored, context)
+    pod = users.with_users_of(overlaid.pod, authored, context)
 
     environment = _cluster_environment(settings, request, podtree.labels_of(original))
     sidecar = podtree.find_in_pod(pod, PROXY)
     if sidecar is not None and environment:
         pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, environment))
-    app_metrics = earlier.get(prometheus.VARIABLE)
+    app_metrics = carried.get(prometheus.VARIABLE)
     pod = prometheus.merge_metrics(pod, settings.status_port, app_metrics, default=settings.prometheus_merge)
     pod = _with_probes(pod, earlier_probers, probe_port(settings, podtree.annotations_of(pod), proxy))
     pod = finish.marked(
         pod, overlaid.added, settings.revision, environment.get(NETWORK_VARIABLE, ""), settings.injected_annotations
     )
     return finish.ordered(pod, hold=settings.hold_application or bool(proxy.get("holdApplicationUntilProxyStarts")))
-
-
-def _without_earlier(pod: Pod) -> tuple[Pod, dict[str, str]]:
-    """The pod without the variables that an earlier injection made of the app's probes and metrics, and their values.
-
-    The app no longer says them itself: they are carried over.
-    """
-    proxy = podtree.find_in_pod(pod, PROXY)
-    if proxy is None:
-        return pod, {}
-    carried = {}
-    for name in (probes.VARIABLE, prometheus.VARIABLE):
-        if (value := podtree.variable(proxy, name)) is not None:
-            carried[name] = value
-    if not carried:
-        return pod, {}
-    rest = [entry for entry in proxy["env"] if entry.get("name") not in carried]
-    return podtree.with_container(pod, proxy, {**proxy, "env": rest}), carried
 
 
 def _proxy_config(settings: Settings, annotations: Mapping[str, str]) -> ProxyConfig:

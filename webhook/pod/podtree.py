@@ -36,6 +36,11 @@ def containers_of(pod: Pod, field: str = "containers") -> list[Container]:
     return spec_of(pod).get(field) or []
 
 
+def names_in(pod: Pod, field: str) -> frozenset[object]:
+    """The names of the containers in one of the pod's lists."""
+    return frozenset(container.get("name") for container in containers_of(pod, field))
+
+
 def find(among: Iterable[Container], name: str) -> Container | None:
     """The first container of that name."""
     for container in among:

@@ -15,7 +15,7 @@ from webhook.pod import podtree
 from webhook.pod.annotations import ANNOTATIONS, LABELS, NATIVE_SIDECAR, REWRITE_PROBES, STATUS_PORT
 from webhook.pod.podtree import Container, Pod
 from webhook.pod.probes import PROBES
-from webhook.settings.containers import CORE_DUMP, INIT, LISTS, PROXY, VALIDATION
+from webhook.settings.containers import INIT, LISTS, OURS, PROXY
 
 # What a sidecar listens on, Istio's or this project's: admin, outbound, inbound, HBONE, status, readiness, metrics.
 PROXY_PORTS: Final = frozenset({15000, 15001, 15006, 15008, 15020, 15021, 15090})
@@ -23,7 +23,6 @@ PROXY_ID: Final = 1337
 POD_SECURITY: Final = "pod-security.kubernetes.io/enforce"
 
 _ANNOTATIONS: Final = frozenset(ANNOTATIONS)
-_OURS: Final = frozenset({PROXY, INIT, VALIDATION, CORE_DUMP})
 _NATIVE: Final = f'annotation {NATIVE_SIDECAR}: "true" (Kubernetes 1.29)'
 # How alike two names are, from 0 to 1, for the one to be taken as a slip of the other.
 _ALIKE: Final = 0.85
@@ -100,8 +99,8 @@ def _before_the_proxy(after: Pod) -> Iterator[str]:
         return
     names = [container.get("name") for container in inits]
     redirected = names.index(INIT) if INIT in names else -1
-    early = [str(name) for name in names[: max(redirected, 0)] if name not in _OURS]
-    cut_off = [str(name) for name in names[redirected + 1 :] if name not in _OURS]
+    early = [str(name) for name in names[: max(redirected, 0)] if name not in OURS]
+    cut_off = [str(name) for name in names[redirected + 1 :] if name not in OURS]
     if early:
         yield f"{_init_containers(early)} before the proxy, outside of the mesh (no mTLS); way out: {_NATIVE}"
     if cut_off:
@@ -128,7 +127,7 @@ def _pod_security(after: Pod, namespace: str, namespace_metadata: Mapping[str, A
     for field in LISTS:
         for container in podtree.containers_of(after, field):
             added = _object(_object(container.get("securityContext")).get("capabilities")).get("add")
-            if container.get("name") in _OURS and isinstance(added, list) and "NET_ADMIN" in added:
+            if container.get("name") in OURS and isinstance(added, list) and "NET_ADMIN" in added:
                 yield (
                     f"namespace {namespace} enforces Pod Security level {level}, which forbids NET_ADMIN of "
                     f"{container['name']}; set up redirection with a CNI plugin, or label it {POD_SECURITY}=privileged"
@@ -142,4 +141,4 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _apps(pod: Pod, field: str) -> Iterator[Container]:
-    return (container for container in podtree.containers_of(pod, field) if container.get("name") not in _OURS)
+    return (container for container in podtree.containers_of(pod, field) if container.get("name") not in OURS)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import SettingsError
-from webhook.errors import InjectionError
+from webhook.merging import json_patched
 from webhook.settings.containers import INIT, LISTS, PROXY, VALIDATION
 
 _TARGETS = {"sidecar": (PROXY,), "init": (INIT, VALIDATION)}
@@ -46,13 +46,7 @@ class ContainerPatch:
         patch = self.by_container.get(container.get("name", ""))
         if patch is None:
             return container
-        from jsonpatch import JsonPatchException, JsonPointerException
-
-        try:
-            patched: dict[str, Any] = patch.apply(container)
-        except (JsonPatchException, JsonPointerException, TypeError, ValueError) as error:
-            raise InjectionError(f"patch {self.name}: container {container['name']}: {error}") from error
-        return patched
+        return json_patched(container, patch, f"patch {self.name}: container {container['name']}")
 
 
 def parse_patches(entries: Iterable[Any]) -> tuple[ContainerPatch, ...]:

@@ -8,3 +8,5 @@ VALIDATION = "istio-validation"
 CORE_DUMP = "enable-core-dump"
 # The fields of a pod's spec that hold containers.
 LISTS = ("containers", "initContainers")
+# All that are injected.
+OURS = frozenset({PROXY, INIT, VALIDATION, CORE_DUMP})

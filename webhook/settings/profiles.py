@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import SettingsError
 from common.yamlio import load_yaml
+from webhook.merging import as_values
 
 DEFAULT = "standalone"
 MESH = "mesh"
@@ -44,19 +45,10 @@ def profile_of(values: Mapping[str, Any], *, defaults: bool) -> tuple[str, dict[
         return name, dict(values)
     merged: dict[str, Any] = {}
     for file in VALUES[name]:
-        merged = overlay(merged, load_yaml(read(file), f"profile {name}"))
-    return name, overlay(merged, values)
+        merged = as_values(merged, load_yaml(read(file), f"profile {name}"))
+    return name, as_values(merged, values)
 
 
 def read(file: str) -> str:
     """The text of a file of webhook/templates."""
     return (resources.files("webhook") / "templates" / file).read_text(encoding="utf-8")
-
-
-def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid over it: mappings merge, all else is replaced."""
-    merged = dict(base)
-    for name, value in over.items():
-        before = merged.get(name)
-        merged[name] = overlay(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-    return merged

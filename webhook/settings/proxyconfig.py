@@ -9,6 +9,7 @@ from typing import Any
 from common import jsonio
 from common.errors import SettingsError, shortened
 from common.yamlio import load_yaml
+from webhook.merging import as_message
 
 ProxyConfig = dict[str, Any]
 
@@ -110,21 +111,8 @@ def checked(value: object, where: str) -> ProxyConfig:
 
 
 def overlay(config: ProxyConfig, over: ProxyConfig) -> ProxyConfig:
-    """`config` with what `over` sets: messages and maps merge, lists grow, all else is replaced."""
-    result = dict(config)
-    for name, value in over.items():
-        for group in _EITHER:
-            if name in group:
-                for other in group - {name}:
-                    result.pop(other, None)
-        before = result.get(name)
-        if isinstance(before, dict) and isinstance(value, dict):
-            result[name] = overlay(before, value)
-        elif isinstance(before, list) and isinstance(value, list):
-            result[name] = before + value
-        else:
-            result[name] = value
-    return result
+    """`config` with what `over` sets."""
+    return as_message(config, over, _EITHER)
 
 
 def essential(config: ProxyConfig) -> ProxyConfig:

@@ -24,9 +24,9 @@ from webhook.documents import edit, files
 from webhook.documents.causes import Sources
 from webhook.documents.offline import Injector, Outcome, inject_document, uninject_document
 from webhook.errors import InjectionError
+from webhook.merging import as_values
 from webhook.pod.uninject import is_injected, uninject
 from webhook.serving.server import Cluster, Reviewer
-from webhook.settings.profiles import overlay
 
 HERE = Path(__file__).parent
 VALUES = yaml.safe_load((HERE.parent / "golden_values.yaml").read_text())
@@ -74,7 +74,7 @@ class Case:
     @property
     def sources(self) -> Sources:
         given = self.data.get("settings", {})
-        return Sources(overlay(VALUES, given.get("values", {})), given.get("mesh"), given.get("config"))
+        return Sources(as_values(VALUES, given.get("values", {})), given.get("mesh"), given.get("config"))
 
     @property
     def namespaces(self) -> dict[str, Any]:

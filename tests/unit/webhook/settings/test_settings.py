@@ -10,9 +10,9 @@ import yaml
 
 from common.errors import SettingsError
 from webhook.errors import InjectionError
+from webhook.merging import as_values
 from webhook.pod.inject import Request, inject
 from webhook.settings import Settings
-from webhook.settings.profiles import overlay
 
 VALUES = yaml.safe_load((Path(__file__).parents[1] / "golden_values.yaml").read_text())
 POD: dict[str, Any] = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web"}]}}
@@ -84,7 +84,7 @@ def test_annotations_of_the_settings_go_on_every_injected_pod() -> None:
 )
 def test_refused(values: Any, mesh: Any, config: Any, message: str) -> None:
     if isinstance(values, dict) and values is not VALUES:
-        values = values if values["global"] == 3 else overlay(VALUES, values)
+        values = values if values["global"] == 3 else as_values(VALUES, values)
     with pytest.raises(SettingsError) as caught:
         Settings.load(values, mesh, config)
     assert message in str(caught.value)

@@ -1,20 +1,22 @@
-"""Strategic merge: a pod's part laid over a pod, as `kubectl patch` and Istio's injector lay them.
+"""The four ways in which one thing is laid over another, each as those do it whose data it is.
 
-Objects merge field by field, a null deletes. Lists are replaced, but for those that the API declares to be merged by
-a key (patchMergeKey in core/v1): there an entry merges into the one with the same key. The order that comes out is
-the API machinery's too: the overlay's entries in the overlay's order, and the others among them where the target had
-them, or behind them where no order between the two is known.
+strategic     a template over a pod, as `kubectl patch` and Istio's injector do: objects merge field by field, a null
+              deletes, and lists that the API declares so are merged by a key
+as_values     values over a profile's, as Helm does: mappings merge, all else is replaced
+as_message    a proxy configuration over another, as protobuf does: messages and maps merge, lists grow, and of fields
+              that exclude each other the new one stays
+json_patched  a user's operations on a container (RFC 6902)
 
 Nothing is changed in place: results share what neither side changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from webhook.errors import PodError
+from webhook.errors import InjectionError, PodError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,15 @@ _SPEC = Schema(
 POD = Schema(objects={"spec": _SPEC})
 
 
-def merge(
+def strategic(
     target: Mapping[str, Any], overlay: Mapping[str, Any], schema: Schema = POD, path: str = "pod"
 ) -> dict[str, Any]:
-    """The target with the overlay laid over it. Raises PodError for a list to be merged that holds no objects."""
+    """The target with the overlay laid over it. Raises PodError for a list to be merged that holds no objects.
+
+    An entry of a list with a key (patchMergeKey in core/v1) merges into the one with the same key. The order that comes
+    out is the API machinery's too: the overlay's entries in the overlay's order, and the others among them where the
+    target had them, or behind them where no order between the two is known.
+    """
     result = dict(target)
     for key, value in overlay.items():
         if value is None:
@@ -61,7 +68,7 @@ def merge(
             continue
         before = result.get(key)
         if isinstance(value, dict) and isinstance(before, dict):
-            result[key] = merge(before, value, schema.objects.get(key, _PLAIN), f"{path}.{key}")
+            result[key] = strategic(before, value, schema.objects.get(key, _PLAIN), f"{path}.{key}")
         elif key in schema.lists and value == []:
             pass  # nothing to merge
         elif key in schema.lists and isinstance(value, list) and before:
@@ -89,7 +96,7 @@ def _merge_list(
             positions[value] = len(merged)
             merged.append(entry)
         else:
-            merged[position] = merge(merged[position], entry, schema, f"{path}[{position}]")
+            merged[position] = strategic(merged[position], entry, schema, f"{path}[{position}]")
     if len(merged) == len(target) + len(overlay):
         return [*overlay, *target]
 
@@ -120,3 +127,46 @@ def _key(entry: object, key: str, path: str) -> object:
     if isinstance(value, (dict, list)):
         raise PodError(f"{path}.{key}", value, "a string or number")
     return value
+
+
+def as_values(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid over it: mappings merge, all else is replaced."""
+    merged = dict(base)
+    for name, value in over.items():
+        before = merged.get(name)
+        merged[name] = as_values(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def as_message(
+    base: Mapping[str, Any], over: Mapping[str, Any], either: Iterable[frozenset[str]] = ()
+) -> dict[str, Any]:
+    """`base` with what `over` sets: messages and maps merge, lists grow, all else is replaced.
+
+    `either` are groups of fields of which a message has one at most: setting one takes the others away.
+    """
+    merged = dict(base)
+    for name, value in over.items():
+        for group in either:
+            if name in group:
+                for other in group - {name}:
+                    merged.pop(other, None)
+        before = merged.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[name] = as_message(before, value, either)
+        elif isinstance(before, list) and isinstance(value, list):
+            merged[name] = before + value
+        else:
+            merged[name] = value
+    return merged
+
+
+def json_patched(value: dict[str, Any], patch: Any, what: str) -> dict[str, Any]:
+    """The value with a jsonpatch.JsonPatch applied. Raises InjectionError, which names `what`, if it does not apply."""
+    from jsonpatch import JsonPatchException, JsonPointerException
+
+    try:
+        patched: dict[str, Any] = patch.apply(value)
+    except (JsonPatchException, JsonPointerException, TypeError, ValueError) as error:
+        raise InjectionError(f"{what}: {error}") from error
+    return patched

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from webhook.errors import PodError
-from webhook.pod.merge import merge
+from webhook.merging import as_message, as_values, strategic
 
 
 def containers(*names: str) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def containers(*names: str) -> list[dict[str, Any]]:
     ],
 )
 def test_order_of_keyed_lists(target: str, overlay: str, expected: str) -> None:
-    merged = merge({"spec": {"containers": containers(*target)}}, {"spec": {"containers": containers(*overlay)}})
+    merged = strategic({"spec": {"containers": containers(*target)}}, {"spec": {"containers": containers(*overlay)}})
     assert [entry["name"] for entry in merged["spec"]["containers"]] == list(expected)
 
 
@@ -37,7 +37,7 @@ def test_entries_with_the_same_key_merge() -> None:
     overlay = {
         "spec": {"containers": [{"name": "a", "env": [{"name": "X", "value": "2"}, {"name": "Y"}], "args": ["3"]}]}
     }
-    [container] = merge(target, overlay)["spec"]["containers"]
+    [container] = strategic(target, overlay)["spec"]["containers"]
     assert container == {
         "name": "a",
         "image": "i",
@@ -47,12 +47,12 @@ def test_entries_with_the_same_key_merge() -> None:
 
 
 def test_null_deletes_and_objects_merge() -> None:
-    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": 3}}) == {"a": {"c": 2, "d": 3}}
+    assert strategic({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": 3}}) == {"a": {"c": 2, "d": 3}}
 
 
 def test_nothing_is_changed_in_place_and_the_rest_is_shared() -> None:
     target: dict[str, Any] = {"spec": {"containers": containers("a", "b"), "volumes": [{"name": "v"}]}}
-    merged = merge(target, {"spec": {"containers": [{"name": "a", "image": "i"}]}})
+    merged = strategic(target, {"spec": {"containers": [{"name": "a", "image": "i"}]}})
     assert target["spec"]["containers"] == containers("a", "b")
     assert merged["spec"]["volumes"] is target["spec"]["volumes"]
     assert merged["spec"]["containers"][1] is target["spec"]["containers"][1]
@@ -62,4 +62,17 @@ def test_nothing_is_changed_in_place_and_the_rest_is_shared() -> None:
 def test_what_is_no_list_of_objects_is_refused(env: object) -> None:
     target = {"spec": {"containers": [{"name": "a", "env": env}]}}
     with pytest.raises(PodError, match=r"^pod\.spec\.containers\[0\]\.env"):
-        merge(target, {"spec": {"containers": [{"name": "a", "env": [{"name": "X"}]}]}})
+        strategic(target, {"spec": {"containers": [{"name": "a", "env": [{"name": "X"}]}]}})
+
+
+def test_as_helm_does() -> None:
+    base = {"a": {"b": 1, "c": [1]}, "d": 2}
+    assert as_values(base, {"a": {"c": [2], "e": None}, "d": {}}) == {"a": {"b": 1, "c": [2], "e": None}, "d": {}}
+    assert base == {"a": {"b": 1, "c": [1]}, "d": 2}
+
+
+def test_as_protobuf_does() -> None:
+    base = {"tracing": {"zipkin": {"address": "z"}, "tags": ["a"]}, "n": 1}
+    over = {"tracing": {"datadog": {"address": "d"}, "tags": ["b"]}, "n": 2}
+    either = [frozenset({"zipkin", "datadog"})]
+    assert as_message(base, over, either) == {"tracing": {"datadog": {"address": "d"}, "tags": ["a", "b"]}, "n": 2}
