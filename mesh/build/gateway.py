@@ -18,6 +18,7 @@ from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
 from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import http_routes, tcp_routes_of, tls_routes_of
+from mesh.routing.ingress import routes_at as ingress_routes_at
 from mesh.routing.parents import listener_connections, listener_routes
 from mesh.routing.route import ConnectionRoute, catch_all_last
 from mesh.world.index import access_log
@@ -264,14 +265,15 @@ def gateway_virtual_host(world: World, scope: Scope, ports: Ports, table: str, h
     if not host:
         return {"name": f"blackhole:{port}", "domains": ["*"]}
     rulers = rulers_at(world, scope, ports, table, host)
-    routes = catch_all_last(
-        tuple(
-            route
-            for one in rulers
-            if one.ref.kind == "VirtualService"
-            for route in http_routes(world, scope, one.ref, one.server.gateway, one.server.number)
-        )
+    routes = tuple(
+        route
+        for one in rulers
+        if one.ref.kind == "VirtualService"
+        for route in http_routes(world, scope, one.ref, one.server.gateway, one.server.number)
     )
+    if any(one.ref.kind == "Ingress" for one in rulers):
+        routes += ingress_routes_at(world, scope, host)
+    routes = catch_all_last(routes)
     sections = dict.fromkeys(one.server.section for one in rulers if one.server.is_of_gateway_api)
     routes += tuple(route for one in sections for route in listener_routes(world, scope, one, host))
     tls = any(one.server.ends_tls for one in rulers)

@@ -11,17 +11,20 @@ from typing import NamedTuple
 from mesh.build.inbound import Instance
 from mesh.build.secrets import GATEWAY_API
 from mesh.model.gatewayapi import KubernetesGateway, Listener
+from mesh.model.ingress import Ingress
 from mesh.model.meta import ObjectRef
+from mesh.model.names import narrower
 from mesh.model.protocol import Protocol
 from mesh.model.service import Service
 from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import visible
+from mesh.routing.ingress import ingress_hosts, ingress_selector, ingresses
 from mesh.routing.parents import Section, is_ours, listener_hosts
 from mesh.world.index import targets_of
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.scopes import GATEWAY_NAME
-from mesh.world.sidecars import covers
+from mesh.world.sidecars import mesh_config
 from mesh.world.world import World
 
 ANY = "0.0.0.0"
@@ -72,8 +75,8 @@ class Server(NamedTuple):
     def takes(self, namespace: str, host: str) -> str:
         """The host for which a route of that namespace and host holds here: what both allow; empty for none."""
         for where, mine in self.hosts:
-            if where in ("*", namespace) and covers(mine, host):
-                return host if len(host) >= len(mine) or mine == "*" else mine
+            if where in ("*", namespace) and (both := narrower(mine, host)):
+                return both
         return ""
 
 
@@ -101,7 +104,8 @@ def servers(world: World, scope: Scope, ports: Ports) -> Mapping[Place, tuple[Se
     for service_port, number in ports:
         leads_to.setdefault(service_port, number)
     found: dict[Place, list[Server]] = {}
-    for address, made in (*_istio_servers(world, scope), *_api_servers(world, scope)):
+    every = (*_istio_servers(world, scope), *_api_servers(world, scope), *_ingress_servers(world, scope))
+    for address, made in every:
         place = Place(address, leads_to.get(made.number, made.number))
         beside = found.setdefault(place, [])
         if not beside or _kind(beside[0]) == _kind(made) != "tcp":
@@ -152,6 +156,23 @@ def _api_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
                 )
 
 
+def _ingress_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
+    """What Ingresses need: port 80 for all of them, and 443 for the hosts with a certificate."""
+    refs = ingresses(world)
+    if not refs or not scope.matches(dict(ingress_selector(world))):
+        return
+    gateway = f"{mesh_config(world).root_namespace}/ingress"
+    yield ANY, Server(gateway, refs[0], 80, Protocol.HTTP, (("*", "*"),), "http-80-ingress")
+    for ref in refs:
+        ingress: Ingress | None = world.get("Ingress", ref.namespace, ref.name)
+        for index, tls in enumerate(ingress.tls if ingress else ()):
+            if tls.secret_name:
+                hosts = tuple(("*", host) for host in tls.hosts) or (("*", "*"),)
+                settings = ServerTLSSettings(mode="SIMPLE", credential_name=tls.secret_name)
+                name = f"https-443-ingress-{ref.name}-{ref.namespace}-{index}"
+                yield ANY, Server(gateway, ref, 443, Protocol.HTTPS, hosts, name, settings)
+
+
 def _serves(world: World, scope: Scope, gateway: KubernetesGateway) -> bool:
     """Whether a Gateway is served by these proxies: they carry its name, or are behind the Service that it names."""
     if scope.namespace == gateway.meta.namespace and scope.matches({GATEWAY_NAME: gateway.meta.name}):
@@ -192,7 +213,7 @@ def servers_at(world: World, scope: Scope, ports: Ports, place: Place) -> tuple[
 
 
 class Ruled(NamedTuple):
-    """A host of a server, and a VirtualService that rules it there."""
+    """A host of a server, and an object that rules it there."""
 
     host: str
     server: Server
@@ -209,6 +230,9 @@ def ruled(world: World, scope: Scope, server: Server) -> tuple[Ruled, ...]:
         taken = listener_hosts(world, server.section)
         own = Ruled(server.hosts[0][1], server, server.ref)
         return (*(Ruled(host, server, ref) for host, refs in taken.items() for ref in refs), own)
+    if server.ref.kind == "Ingress":
+        pairs = [(host, ref) for host, refs in ingress_hosts(world).items() for ref in refs]
+        return tuple(Ruled(both, server, ref) for host, ref in pairs if (both := server.takes(ref.namespace, host)))
     found = []
     for entry in sorted(visible(world, scope.namespace, server.gateway, None)):
         hosts = (server.takes(entry.ref.namespace, host) for host in entry.hosts)

@@ -50,3 +50,14 @@ def host_forms(hostname: str, namespace: str, domain: str) -> list[str]:
                 forms.append(name)
             forms += [f"{short}.svc", short]
     return forms
+
+
+def narrower(one: str, other: str) -> str:
+    """What two hosts, each perhaps a wildcard (`*`, `*.example.com`), both mean: the narrower; empty for nothing."""
+    one, other = one.lower(), other.lower()
+    if one == other:
+        return one
+    for wide, narrow in ((one, other), (other, one)):
+        if wide.startswith("*") and narrow.removeprefix("*").endswith(wide[1:]):
+            return narrow
+    return ""

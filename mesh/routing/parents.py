@@ -14,6 +14,7 @@ from mesh.model.gatewayapi import GROUP, GatewayClass, KubernetesGateway, Listen
 from mesh.model.httproute import GRPCRoute, HTTPRoute
 from mesh.model.l4route import TCPRoute, TLSRoute
 from mesh.model.meta import ObjectRef
+from mesh.model.names import narrower
 from mesh.routing.httproute import Maker, Permitted, by_precedence, routes_of, target_of
 from mesh.routing.route import Backend, ConnectionRoute, Origin, Route
 from mesh.world.index import service_of
@@ -161,20 +162,7 @@ def hosts_of(listener: Listener, route: AnyRoute) -> tuple[str, ...]:
     hosts: tuple[str, ...] = getattr(route, "hostnames", ())
     if not hosts:
         return (listener.hostname or "*",)
-    return tuple(dict.fromkeys(both for host in hosts if (both := _both(listener.hostname or "*", host))))
-
-
-def _both(one: str, other: str) -> str:
-    """The narrower of two hosts, either of which may begin with `*`; empty if they have nothing in common."""
-    one, other = one.lower(), other.lower()
-    if one == other or other == "*":
-        return one
-    if one == "*":
-        return other
-    for wide, narrow in ((one, other), (other, one)):
-        if wide.startswith("*.") and narrow.removeprefix("*").endswith(wide[1:]):
-            return narrow
-    return ""
+    return tuple(dict.fromkeys(both for host in hosts if (both := narrower(listener.hostname or "*", host))))
 
 
 def is_ours(world: World, gateway: KubernetesGateway) -> bool:

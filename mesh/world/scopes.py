@@ -31,6 +31,8 @@ def selected_labels(world: World) -> frozenset[str]:
                 keys.update(one.partition("=")[0] for one in balancer.locality_lb_setting.failover_priority)
     for gateway in world.all("Gateway").values():
         keys.update(gateway.selector)
+    if world.all("Ingress"):
+        keys.add("istio")
     for gateway in world.all("KubernetesGateway").values():
         keys.add(GATEWAY_NAME)
         for address in gateway.addresses:
