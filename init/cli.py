@@ -68,7 +68,7 @@ def _log_failure(this: Run, error: Exception) -> None:
 
 
 def _run(this: Run, config: "Config", environ: "Mapping[str, str]") -> None:
-    if config.help or config.version or config.completion:
+    if config.only_answers:
         from init import usage
 
         _print(usage.answer(config))

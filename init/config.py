@@ -169,7 +169,7 @@ class Config(Value):
     explain: str = _RUN(
         "explain",
         "",
-        kinds.TEXT,
+        kinds.PACKET,
         "",
         "say where the rules let a packet land, as in 'tcp out 10.0.0.1:80 uid 1000' or 'tcp in 10.244.0.5:8080'",
         variables=(),
@@ -254,7 +254,7 @@ class Config(Value):
     completion: str = _SHOW(
         "completion",
         "",
-        kinds.choice("bash", "zsh", "fish", empty=""),
+        kinds.choice("bash", "zsh", "fish"),
         "",
         "print a completion script for this shell",
         variables=(),
@@ -292,7 +292,14 @@ class Config(Value):
     @property
     def as_document(self) -> bool:
         """Whether standard output is for a program."""
+        if self.only_answers:
+            return False
         return self.output == "json" or (self.dry_run and self.format == "json")
+
+    @property
+    def only_answers(self) -> bool:
+        """Whether this is a question about pyinit itself."""
+        return self.help or self.version or bool(self.completion)
 
     @property
     def writes(self) -> bool:

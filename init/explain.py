@@ -3,6 +3,7 @@
 from init import netlink
 from init.errors import ConfigError
 from init.iptables_text import spec
+from init.kinds import PACKET
 from init.landing import Landing, Packet, landing
 from init.network import BITS, LOOPBACK, Network
 from init.values import Value
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from init.host import Host
     from init.rules import Ruleset
 
-_ALLOWED = (
-    "tcp or udp, out or in, ADDRESS:PORT, and then as needed uid N, gid N, from ADDRESS, by INTERFACE, mark N; "
-    "as in 'tcp out 10.0.0.1:80 uid 1000' or 'tcp in [2001:db8::5]:8080 by eth1'"
-)
 _APP = 1000  # a user and a group that are the proxy's in no usual pod
 
 
@@ -37,7 +34,7 @@ def explain(config: "Config", host: "Host", ruleset: "Ruleset") -> Explained:
     except ValueError as e:
         reason = f": {e}" if str(e) else ""
         raise ConfigError(
-            (f"--explain: {config.explain!r} is not allowed{reason}; allowed is {_ALLOWED}",), config
+            (f"--explain: {config.explain!r} is not allowed{reason}; allowed is {PACKET.allowed}",), config
         ) from e
     family = packet.destination.family
     return Explained(packet, landing(ruleset.rules, packet), family in host.families(config))

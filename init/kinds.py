@@ -153,6 +153,12 @@ def choice(*values: str, empty: "str | None" = None) -> Kind:
     return Kind(parse, allowed, words=values)
 
 
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    return text
+
+
 ENVOY_OUTBOUND_MARK = 1338  # Envoy marks what it sends to the pod's own addresses with this
 
 PORT = Kind(_port, "a port from 1 to 65535")
@@ -187,3 +193,8 @@ BOOLEAN = Kind(_boolean, "true or false", lambda value: "true" if value else "fa
 DURATION = Kind(_duration, "a duration such as 5s, 500ms, 1m30s or 0", _show_duration)
 TEXT = Kind(str, "any text")
 FILE = Kind(str, "a path")
+PACKET = Kind(
+    _not_empty,
+    "tcp or udp, out or in, ADDRESS:PORT, and then as needed uid N, gid N, from ADDRESS, by INTERFACE, mark N; "
+    "as in 'tcp out 10.0.0.1:80 uid 1000' or 'tcp in [2001:db8::5]:8080 by eth1'",
+)

@@ -52,7 +52,7 @@ CONFIGS = st.builds(
     dual_stack=st.booleans(),
     drop_invalid=st.booleans(),
 )
-EXAMPLES = int(os.environ.get("EXAMPLES", 25 if os.environ.get("CI") else 5))
+EXAMPLES = int(os.environ.get("EXAMPLES", 20 if os.environ.get("CI") else 3))
 
 
 def noticed(pod: Namespace, config: Config) -> list[Rule]:
@@ -77,17 +77,18 @@ def noticed(pod: Namespace, config: Config) -> list[Rule]:
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(config=CONFIGS, data=st.data())
-def test_right_rules_pass_and_broken_rules_do_not(config: Config, data: st.DataObject) -> None:
+def test_right_rules_pass_and_broken_rules_do_not(backend: str, config: Config, data: st.DataObject) -> None:
     with namespace("10.244.0.5/24", "2001:db8:1::5/64") as pod:
         pod.run("ip", "route", "add", "default", "via", "10.244.0.1")
         pod.run("ip", "route", "add", "default", "via", "2001:db8:1::1")
         line = [*config.to_argv(), "--run-validation", "--probe-timeout=20s"]
-        passed = pod.pyinit("--force-iptables-binary=nft", *line)
+        passed = pod.pyinit(backend, *line)
         assert passed.returncode == 0, passed.stderr
         rules = noticed(pod, config)
-        assume(rules)
+        assume(rules and "nftables" not in backend)  # a rule of native tables has no text to be deleted by
         rule = data.draw(st.sampled_from(rules), label="the rule that is taken away")
-        program = "iptables-nft" if rule.family == 4 else "ip6tables-nft"
+        variant = "nft" if "nft" in backend else "legacy"
+        program = f"{'iptables' if rule.family == 4 else 'ip6tables'}-{variant}"
         place = ["-t", rule.table, "-D", rule.chain, *shlex.split(spec(rule, comments=True))]
         pod.run(program, *place)
         failed = pod.pyinit("--skip-rule-apply", *config.to_argv(), "--run-validation", "--probe-timeout=300ms")

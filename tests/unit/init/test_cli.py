@@ -40,6 +40,10 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert said(capfd, "--version").startswith("pyinit 0.")
 
 
+def test_an_answer_is_not_mixed_with_a_document(capfd: pytest.CaptureFixture[str]) -> None:
+    assert said(capfd, "--version", "--output=json").count("\n") == 1
+
+
 def test_completion_names_every_flag(capfd: pytest.CaptureFixture[str]) -> None:
     text = said(capfd, "--completion=bash")
     assert all(f"--{spec.flag}" in text for spec in SETTINGS.values())

@@ -122,6 +122,12 @@ def test_variables_that_istio_does_not_read_are_not_read(name: str) -> None:
     assert parse([], {name: "7", "ALLOW_HOST_NETWORK": "true"}) == Config()
 
 
+def test_of_very_many_variables_a_few_are_named() -> None:
+    told = list(unread({f"ISTIO_{n}": "" for n in range(5000)}))
+    assert len(told) == 11
+    assert told[-1] == "4990 more variables are none that pyinit reads"
+
+
 def test_settings_that_istio_has_not_have_variables_with_a_prefix() -> None:
     assert parse([], {"PYINIT_BACKEND": "nftables", "PYINIT_COMMENTS": "off"}).backend == "nftables"
 
@@ -135,6 +141,7 @@ def test_settings_that_istio_has_not_have_variables_with_a_prefix() -> None:
         ("PYINIT_BACKENDS", "did you mean PYINIT_BACKEND?"),
         ("ISTIO_SOMETHING_ELSE", "variable ISTIO_SOMETHING_ELSE is none that pyinit reads; it has no effect"),
         ("ISTIO_META_CLUSTER_ID", ""),
+        ("ISTIO_META_DNS_AUTO_ALLOCATE", ""),
         ("ISTIO_INBOUND_PORTS", ""),
         ("APPLICATION", ""),
     ],
@@ -198,6 +205,8 @@ BAD = [
     (["--probe-timeout", "1.2.3s"], "a duration such as 5s"),
     (["--force-iptables-binary=xt"], "allowed is legacy or nft"),
     (["--native-nftables", "--force-iptables-binary=nft"], "means nothing to native nftables"),
+    (["--explain="], "--explain: '' is not allowed; allowed is tcp or udp, out or in, ADDRESS:PORT"),
+    (["--completion="], "allowed is bash, zsh or fish"),
     (["--check", "-n"], "--check and --dry-run contradict each other"),
     (["--check", "--run-validation"], "--check changes nothing"),
     (["--diff", "--skip-rule-apply"], "there is nothing to compare"),
