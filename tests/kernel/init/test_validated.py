@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from init.capture import capture
@@ -85,7 +85,8 @@ def test_right_rules_pass_and_broken_rules_do_not(backend: str, config: Config, 
         passed = pod.pyinit(backend, *line)
         assert passed.returncode == 0, passed.stderr
         rules = noticed(pod, config)
-        assume(rules and "nftables" not in backend)  # a rule of native tables has no text to be deleted by
+        if not rules or "nftables" in backend:  # a rule of native tables has no text to be deleted by
+            return
         rule = data.draw(st.sampled_from(rules), label="the rule that is taken away")
         variant = "nft" if "nft" in backend else "legacy"
         program = f"{'iptables' if rule.family == 4 else 'ip6tables'}-{variant}"
