@@ -1,22 +1,86 @@
-"""YAML in (libyaml where PyYAML has it; JSON is YAML)."""
+"""YAML in, as Kubernetes reads it, whatever it is: users' files, settings, templates, annotations (JSON is YAML).
+
+The one dialect is that of kubectl's and istioctl's parser (sigs.k8s.io/yaml), which turns YAML into JSON: `y`, `yes`,
+`on` are true; a date stays the text that it is written as, 22:22 is no number in base 60, 1e3 is one and 1e400 a text;
+a key that is no text becomes one. libyaml reads it, where PyYAML has it.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from typing import Any, Final, cast
 
 import yaml
 
 from common.errors import SettingsError
 
+TAG: Final = "tag:yaml.org,2002:"
+BOOLEANS: Final = {
+    **dict.fromkeys(("y", "yes", "true", "on"), True),
+    **dict.fromkeys(("n", "no", "false", "off"), False),
+}
+# (tag, expression, first characters), as Resolver.add_implicit_resolver takes them
+_RESOLVERS: Final = (
+    ("bool", r"y|Y|n|N|[yY]es|YES|[nN]o|NO|[tT]rue|TRUE|[fF]alse|FALSE|[oO]n|ON|[oO]ff|OFF", "yYnNtTfFoO"),
+    ("int", r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+)
+
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as the Kubernetes API's machinery reads it: a date is the text that it is written as."""
+    """PyYAML's loader of this dialect."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, its keys texts."""
+        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if all(isinstance(key, str) for key in found):
+            return found
+        return {key if isinstance(key, str) else json.dumps(key): value for key, value in found.items()}
 
 
-Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def scalar(tag: str, text: str) -> str | int | float | bool | None:
+    """The value of a scalar. Raises ValueError for what its tag, written out, does not fit, and for unknown tags."""
+    kind = tag.removeprefix(TAG)
+    try:
+        match kind:
+            case "str" | "binary" | "timestamp" | "merge" | "value":
+                return text
+            case "null":
+                return None
+            case "bool":
+                return BOOLEANS[text.lower()]
+            case "int":
+                digits = text.replace("_", "")
+                unsigned = digits.lstrip("+-")
+                base = 8 if len(unsigned) > 1 and unsigned[0] == "0" and unsigned[1].isdigit() else 0
+                return int(digits, base)
+            case "float":
+                number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+                # beyond the range of numbers
+                return text if math.isinf(number) and not text.lower().endswith("inf") else number
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{text!r} is no {kind}") from error
+    raise ValueError(f"the tag {tag} is unknown to Kubernetes")
+
+
+def _construct(_: Loader, node: yaml.ScalarNode) -> str | int | float | bool | None:
+    try:
+        return scalar(node.tag, node.value)
+    except ValueError as error:
+        mark = cast("yaml.Mark", node.start_mark)
+        raise yaml.constructor.ConstructorError(problem=str(error), problem_mark=mark) from error
+
+
+Loader.yaml_implicit_resolvers = {}
+for _kind, _expression, _first in _RESOLVERS:
+    Loader.add_implicit_resolver(TAG + _kind, re.compile(f"^(?:{_expression})$"), list(_first))
+for _kind in ("bool", "int", "float", "null", "binary", "timestamp"):
+    Loader.add_constructor(TAG + _kind, _construct)
 
 
 # Far more than anything in Kubernetes needs.

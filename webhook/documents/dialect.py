@@ -1,7 +1,6 @@
-"""YAML as Kubernetes reads it: composed by libyaml, resolved as kubectl does, and written line by line.
+"""Users' YAML: composed by libyaml, its scalars read as `common.yamlio` says, and written line by line.
 
-kubectl's parser (sigs.k8s.io/yaml) turns YAML into JSON. So a date stays a string, 22:22 is no number in base 60, 1e3
-is one, and a key that is no string becomes one. Duplicate keys, of which JSON readers keep one by chance, are refused.
+Duplicate keys, of which JSON readers keep one by chance, are refused.
 """
 
 from __future__ import annotations
@@ -14,33 +13,11 @@ from typing import Any, Final
 
 import yaml
 
+from common import yamlio
 from common.yamlio import MAX_DEPTH, check
 
 # More than any API server takes (3 MiB) and less than what aliases of aliases make of a short text.
 MAX_VALUES: Final = 1_000_000
-_TAG: Final = "tag:yaml.org,2002:"
-_BOOLEANS: Final = {
-    **dict.fromkeys(("y", "yes", "true", "on"), True),
-    **dict.fromkeys(("n", "no", "false", "off"), False),
-}
-
-
-class _Composer(yaml.CSafeLoader):
-    """libyaml, with the resolvers of kubectl's parser."""
-
-
-# (tag, expression, first characters), as Resolver.add_implicit_resolver takes them
-_RESOLVERS: Final = (
-    ("bool", r"y|Y|n|N|[yY]es|YES|[nN]o|NO|[tT]rue|TRUE|[fF]alse|FALSE|[oO]n|ON|[oO]ff|OFF", "yYnNtTfFoO"),
-    ("int", r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("merge", r"<<", "<"),
-)
-_Composer.yaml_implicit_resolvers = {}
-for _name, _expression, _first in _RESOLVERS:
-    _Composer.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_expression})$"), list(_first))
 
 
 class DocumentError(Exception):
@@ -55,7 +32,7 @@ def compose(text: str) -> yaml.Node | None:
     """The nodes of the one document in `text`, None where it is empty. Raises DocumentError."""
     try:
         check(text)
-        loader = _Composer(text)
+        loader = yamlio.Loader(text)
         try:
             node: yaml.Node | None = loader.get_single_node()
         finally:
@@ -84,7 +61,7 @@ def key_text(node: yaml.Node) -> str:
 
 def is_merge(node: yaml.Node) -> bool:
     """Whether a key is ``<<``, which takes over the keys of other mappings."""
-    return bool(node.tag == f"{_TAG}merge")
+    return bool(node.tag == f"{yamlio.TAG}merge")
 
 
 class _Constructor:
@@ -153,35 +130,17 @@ class _Constructor:
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
-    kind = node.tag.removeprefix(_TAG)
-    text = node.value
     try:
-        match kind:
-            case "str" | "binary" | "timestamp" | "merge" | "value":
-                return text
-            case "null":
-                return None
-            case "bool":
-                return _BOOLEANS[text.lower()]
-            case "int":
-                digits = text.replace("_", "")
-                unsigned = digits.lstrip("+-")
-                base = 8 if len(unsigned) > 1 and unsigned[0] == "0" and unsigned[1].isdigit() else 0
-                return int(digits, base)
-            case "float":
-                number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-                # beyond the range of numbers (1e400): kubectl's parser leaves it a string
-                return text if math.isinf(number) and not text.lower().endswith("inf") else number
-    except (ValueError, KeyError) as error:
-        raise DocumentError(node.start_mark.line, f"{text!r} is no {kind}") from error
-    raise DocumentError(node.start_mark.line, f"the tag {node.tag} is unknown to Kubernetes")
+        return yamlio.scalar(node.tag, node.value)
+    except ValueError as error:
+        raise DocumentError(node.start_mark.line, str(error)) from error
 
 
 # What is safe without quotes: quantities, and what begins with no sign of YAML's, holds no ": " nor " #", is no number.
 _PLAIN: Final = re.compile(
     r"[1-9][0-9]*(?:m|s|[KMGT]i|[kMGT])|(?:--?(?=[A-Za-z]))?[A-Za-z/$_(][A-Za-z0-9_./:=,@$()+%~-]*(?<!:)", re.ASCII
 )
-_RESERVED: Final = frozenset({*_BOOLEANS, "null"})
+_RESERVED: Final = frozenset({*yamlio.BOOLEANS, "null"})
 
 
 def scalar(value: object) -> str:

@@ -1,4 +1,4 @@
-"""A template's text as nodes that know their lines (yaml.org, 1.1, as Kubernetes reads it)."""
+"""A template's text as nodes that know their lines; its scalars are read as `common.yamlio` says."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from common import yamlio
 from common.yamlio import check
 from webhook.errors import TemplateError
-
-_Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_TEXT = "tag:yaml.org,2002:str"
 
 
 def parse(name: str, source: str) -> MappingNode:
     """The mapping that a template is. Raises TemplateError."""
     try:
         check(source)
-        root = yaml.compose(source, _Loader)
+        root = yaml.compose(source, yamlio.Loader)
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark.line + 1 if error.problem_mark else 1
         raise TemplateError(name, where, f"not YAML: {error.problem or error.context}") from error
@@ -32,11 +30,11 @@ def line(node: Node) -> int:
 
 
 def scalar(node: ScalarNode) -> str | int | float | bool | None:
-    """A scalar's value; what YAML alone has (dates, binary) stays the text that it is written as."""
-    if node.tag == _TEXT:
+    """A scalar's value; with a tag that does not fit, the text that it is written as."""
+    try:
+        return yamlio.scalar(node.tag, node.value)
+    except ValueError:
         return str(node.value)
-    value = SafeConstructor().construct_object(node)
-    return value if isinstance(value, (int, float, bool, type(None))) else str(node.value)
 
 
 def entries(name: str, node: MappingNode) -> list[tuple[str, Node]]:

@@ -36,7 +36,7 @@ def rendered(source: str, *, pod: dict[str, Any] | None = None, **constants: Any
         ("a: {$if: native, $value: [1]}", {"native": True}, {"a": [1]}),
         ("a: {$choose: [{$if: native, x: 1}, {y: 2}]}", {}, {"a": {"y": 2}}),
         ("a: {$choose: [{$value: '${labels.app}'}, {$value: other}]}", {}, {"a": "other"}),
-        ("a: [{$if: native, $value: x}, y, '${None}']", {}, {"a": ["y"]}),
+        ("a: [{$if: native, $value: x}, z, '${None}']", {}, {"a": ["z"]}),
         ("a: [{$for: i in items, name: '${i}'}]", {"items": ["p", "q"]}, {"a": [{"name": "p"}, {"name": "q"}]}),
         ("a: [{$for: i in items, $if: i != 'p', $value: '${i}'}]", {"items": ["p", "q"]}, {"a": ["q"]}),
         ("a: [{$for: 'k, v in labels.items()', k: '${k}=${v}'}]", {"labels": {"x": "1"}}, {"a": [{"k": "x=1"}]}),
