@@ -133,7 +133,8 @@ class InjectEndpoint:
 def create_app(endpoint: InjectEndpoint, ready: Callable[[], Awaitable[None]]) -> FastAPI:
     """The application. `ready` raises NotReadyError while this server should get no requests."""
     app = FastAPI(title="pyinject", openapi_url=None)
-    # plain routes, not FastAPI's own: nothing here is to be parsed into models
+    # For the review FastAPI routes and no more: a model of it would cost more than the injection, and drop what it does
+    # not know of a pod, which has to come back whole.
     app.router.routes += [
         Route("/inject", endpoint, methods=["POST"]),
         Route("/inject/{environment:path}", endpoint, methods=["POST"]),

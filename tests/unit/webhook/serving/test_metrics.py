@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from webhook.serving.metrics import ReviewMetrics, SupervisorMetrics
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CHART = ROOT / "deploy" / "chart"
 READERS = [CHART / "templates" / "prometheusrule.yaml", CHART / "dashboards" / "pyinject.json"]
 
