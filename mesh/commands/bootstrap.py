@@ -102,30 +102,23 @@ def _objects(args: argparse.Namespace) -> list[Mapping[str, Any]]:
 
 
 def read_folder(folder: Path) -> Iterable[Mapping[str, Any]]:
-    """The objects in a folder's YAML files; as for `pymesh serve`, a file that cannot be read is told of and left out.
+    """The objects in a folder's files; as for `pymesh serve`, what cannot be read is told of and left out.
 
     Raises UsageError where there is no such folder.
     """
-    import yaml
-
-    from common.yamlio import Loader, check, describe
+    from mesh.sources.documents import SUFFIXES, read_documents
 
     if not folder.is_dir():
         raise UsageError(f"--files {folder}: no such folder")
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml", ".json")):
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file()):
         try:
-            source = file.read_bytes()
-            check(source)
-            documents = list(yaml.load_all(source, Loader))
-        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-            said = describe(error) if isinstance(error, yaml.YAMLError) else str(error)
-            print(f"warning: {file}: left out: {said}", file=sys.stderr)
+            found = read_documents(file.read_bytes(), str(file))
+        except OSError as error:
+            print(f"warning: {file}: left out: {error.strerror}", file=sys.stderr)
             continue
-        for document in documents:
-            listed = isinstance(document, Mapping) and str(document.get("kind", "")).endswith("List")
-            for thing in (document.get("items") or []) if listed else [document]:
-                if isinstance(thing, Mapping):
-                    yield thing
+        for problem in found.problems:
+            print(f"warning: {problem}", file=sys.stderr)
+        yield from found.objects
 
 
 def _sidecar(args: argparse.Namespace, objects: list[Mapping[str, Any]]) -> Sidecar:

@@ -180,6 +180,6 @@ def test_a_file_that_is_no_yaml_is_left_out_and_named(files: Path, capsys: pytes
     assert run(["bootstrap", "--pod", "by-label", "-n", "shop", "--files", str(files)]) == 0
     out, err = capsys.readouterr()
     assert "router~" in out
-    assert "bad.yaml: left out: line " in err
+    assert "bad.yaml: line " in err
     assert run(["bootstrap", "--pod", "by-label", "--files", str(files / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err
