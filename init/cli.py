@@ -41,11 +41,16 @@ def run(argv: "Sequence[str]", environ: "Mapping[str, str]") -> int:
     if this.config and this.config.as_document:
         from init.report import document
 
-        try:
-            _print(f"{as_json(document(this, exit_code, error))}\n")
-        except RefusedError as e:  # all else is done, and its exit code counts
-            this.log.error(str(e))
+        _report(this.log, f"{as_json(document(this, exit_code, error))}\n")
     return exit_code
+
+
+def _report(log: Log, text: str) -> None:
+    """Print what was done. Where that fails, the exit code still is that of what was done."""
+    try:
+        _print(text)
+    except RefusedError as e:
+        log.error(str(e))
 
 
 def _log_failure(this: Run, error: Exception) -> None:
@@ -125,27 +130,29 @@ def _apply(this: Run, config: "Config", ruleset: "Ruleset") -> None:
         raise
     this.changed = config.writes and this.plan is not None and bool(this.plan.steps)
     if this.plan and config.writes:
-        _show(config, this.plan)
+        _report(this.log, _shown(config, this.plan))
 
 
 def _planned(this: Run, config: "Config", plan: Plan) -> None:
     """Keep what is to be done, and show it where nothing is done; of a run, what it has done is shown."""
     this.plan = plan
     if not config.writes:
-        _show(config, plan)
+        _print(_shown(config, plan))
 
 
-def _show(config: "Config", plan: Plan) -> None:
+def _shown(config: "Config", plan: Plan) -> str:
+    """The plan as --diff or --dry-run asks for it."""
     if config.as_document:
-        return
+        return ""
     if config.diff:
         from init.difference import difference
 
-        _print("".join(f"{line}\n" for line in difference(plan)))
-    elif config.dry_run:
+        return "".join(f"{line}\n" for line in difference(plan))
+    if config.dry_run:
         from init.show import show
 
-        _print(show(config, plan))
+        return show(config, plan)
+    return ""
 
 
 def _tell(config: "Config", host: Host, ruleset: "Ruleset", log: Log) -> None:

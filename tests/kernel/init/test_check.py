@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.init.namespace import EVERYTHING, PLAIN, Namespace
+from tests.kernel.init.namespace import EVERYTHING, PLAIN, PYINIT, Namespace
 from tests.kernel.init.test_backends import everything
 
 
@@ -106,6 +106,14 @@ def test_what_stays_is_no_difference(pod: Namespace, variant: str) -> None:
 def test_a_run_can_tell_the_difference_it_makes(pod: Namespace) -> None:
     done = pod.pyinit(*PLAIN, "--diff")
     assert "IPv4 nat ISTIO_REDIRECT: (new)\n  + -p tcp -j REDIRECT --to-ports 15001\n" in done.stdout
+
+
+@pytest.mark.parametrize("report", ["--diff", "--output=json"])
+def test_a_report_that_cannot_be_written_is_no_failure_of_the_run(pod: Namespace, report: str) -> None:
+    done = pod.run("sh", "-c", '"$@" >/dev/full', "sh", *PYINIT, *PLAIN, report, check=False)
+    assert done.returncode == 0
+    assert "pyinit error: cannot write to standard output: No space left on device" in done.stderr
+    assert check(pod, *PLAIN)[0] == 0
 
 
 def test_a_document_tells_what_was_found_and_done(pod: Namespace, backend: str) -> None:
