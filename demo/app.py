@@ -1,7 +1,7 @@
 """The sample app, and as it knows no more than that also the server outside: says who asks and how the request arrived.
 
 `python -m demo.app NETNS UID HOST PORT…`: HTTP on these ports. GET /healthz is 200; anything else answers
-{"client": address, "port": asked, "path", "headers": [[name, value], …]} as JSON.
+{"client": address, "address": asked, "port": asked, "path", "headers": [[name, value], …]} as JSON.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Handler(BaseHTTPRequestHandler):
         """Any GET."""
         answer = {
             "client": self.client_address[0],
+            "address": self.connection.getsockname()[0],
             "port": self.connection.getsockname()[1],
             "path": self.path,
             "headers": [list(header) for header in self.headers.items()],

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from demo import scenario
+from demo import mesh, scenario
 from demo.errors import DemoError
 from demo.story import Story
 from demo.tellers import Json, Terminal
@@ -35,6 +35,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="pysidecar-demo-") as folder:
             scenario.tell(story, Path(folder))
+            mesh.tell(story, Path(folder))
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return EXIT_ERROR
