@@ -10,6 +10,7 @@ from mesh.build.locality import CLOSE, Group, arranged
 from mesh.build.policy import BOTH_PROTOCOLS, HTTP_OPTIONS, locality_setting, with_policy
 from mesh.build.routes import seconds
 from mesh.build.rules import policy_of, subset_labels, subsets_of
+from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution, Service, ServicePort
 from mesh.world.index import ServiceKey, endpoints_of, ports_seen, service_at, visible_services
@@ -53,6 +54,14 @@ def clusters_of(world: World, scope: Scope, key: ServiceKey) -> tuple[ClusterNam
         for port in ports_seen(world, scope, key)
         for subset in subsets
     )
+
+
+@query
+def origins_of(world: World, scope: Scope, name: ClusterName) -> tuple[ObjectRef, ...]:
+    """The objects that a cluster and its endpoints are made of: who says how it is called first, for he is to blame."""
+    key = visible_services(world, scope).get(name.host)
+    refs = policy_of(world, scope, name.host, name.port, name.subset).refs
+    return (*refs, key.ref) if key else refs
 
 
 @query

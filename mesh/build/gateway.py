@@ -16,6 +16,7 @@ from mesh.build.filters import ADS, TLS_INSPECTOR, access_logs, by_rds, http_man
 from mesh.build.hostroutes import connection_fields, rendered
 from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
+from mesh.model.meta import ObjectRef
 from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import http_routes, tcp_routes_of, tls_routes_of
 from mesh.routing.ingress import routes_at as ingress_routes_at
@@ -253,6 +254,12 @@ def _closeness(host: str) -> tuple[bool, int]:
 def rulers_at(world: World, scope: Scope, ports: Ports, table: str, host: str) -> tuple[Ruled, ...]:
     """Who rules one virtual host."""
     return gateway_hosts(world, scope, ports, table).get(host, ())
+
+
+@query
+def origins_of(world: World, scope: Scope, ports: Ports, table: str, host: str) -> tuple[ObjectRef, ...]:
+    """The objects that a virtual host is made of: those that rule it, the older first."""
+    return tuple(dict.fromkeys(one.ref for one in rulers_at(world, scope, ports, table, host)))
 
 
 @query

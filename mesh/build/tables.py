@@ -14,8 +14,8 @@ from mesh.build.outbound import ANY, listener_binds
 from mesh.build.routes import MAX_BODY
 from mesh.model.meta import ObjectRef
 from mesh.model.names import ALLOW_ANY, BLOCK_ALL, PASSTHROUGH, host_forms
-from mesh.routing.attach import hosts_beside
-from mesh.world.index import ServiceKey, registry_only, service_at
+from mesh.routing.attach import hosts_beside, mesh_routes
+from mesh.world.index import ServiceKey, registry_only, service_at, service_of
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.world import World
@@ -110,6 +110,20 @@ def virtual_host(world: World, scope: Scope, table: str, name: str) -> Message |
         "routes": routes,
         "include_request_attempt_count": True,
     }
+
+
+@query
+def origins_of(world: World, scope: Scope, table: str, name: str) -> tuple[ObjectRef, ...]:
+    """The objects that a virtual host is made of: who rules it; where nobody does, who has the host."""
+    host, _, port = name.rpartition(":")
+    if not host:
+        return ()
+    beside = beside_ref(world, scope, table, host)
+    if beside:
+        return (beside,)
+    rulers = (one.ref for route in mesh_routes(world, scope, host, int(port)) for one in route.origins)
+    service = service_of(world, scope, host)
+    return tuple(dict.fromkeys(rulers)) or ((service.ref,) if service else ())
 
 
 def _routes(world: World, scope: Scope, table: str, host: str, port: int) -> list[Message]:

@@ -67,13 +67,15 @@ def unit(kind: str, name: str, make: Callable[[], Mapping[str, Any] | None], ori
 @query
 def cluster_unit(world: World, scope: Scope, name: ClusterName) -> Unit:
     """An outbound cluster."""
-    return unit(CLUSTER, str(name), lambda: clusters.cluster(world, scope, name), ())
+    origins = clusters.origins_of(world, scope, name)
+    return unit(CLUSTER, str(name), lambda: clusters.cluster(world, scope, name), origins)
 
 
 @query
 def assignment_unit(world: World, scope: Scope, name: ClusterName) -> Unit:
     """The endpoints of a cluster."""
-    return unit(ASSIGNMENT, str(name), lambda: clusters.assignment(world, scope, name), ())
+    origins = clusters.origins_of(world, scope, name)
+    return unit(ASSIGNMENT, str(name), lambda: clusters.assignment(world, scope, name), origins)
 
 
 @query
@@ -85,7 +87,8 @@ def listener_unit(world: World, scope: Scope, bind: Bind) -> Unit:
 @query
 def virtual_host_unit(world: World, scope: Scope, table: str, name: str) -> Unit:
     """A virtual host, to be put into its table."""
-    return unit(VIRTUAL_HOST, name, lambda: tables.virtual_host(world, scope, table, name), ())
+    origins = tables.origins_of(world, scope, table, name)
+    return unit(VIRTUAL_HOST, name, lambda: tables.virtual_host(world, scope, table, name), origins)
 
 
 @query
@@ -109,7 +112,8 @@ def gateway_listener_unit(world: World, scope: Scope, ports: Ports, place: Place
 @query
 def gateway_host_unit(world: World, scope: Scope, ports: Ports, table: str, host: str) -> Unit:
     """A virtual host of a gateway, to be put into its table."""
-    return unit(VIRTUAL_HOST, host, lambda: gateway.gateway_virtual_host(world, scope, ports, table, host), ())
+    origins = gateway.origins_of(world, scope, ports, table, host)
+    return unit(VIRTUAL_HOST, host, lambda: gateway.gateway_virtual_host(world, scope, ports, table, host), origins)
 
 
 @query

@@ -13,12 +13,13 @@ from mesh.build import hostroutes
 from mesh.encode import snapshot
 from mesh.encode.messages import decode
 from mesh.encode.resource import State
+from mesh.model.names import ClusterName
 from mesh.routing.route import Target
 from mesh.world.events import Key, Remove
 from mesh.world.proxy import Proxy
 from mesh.world.scopes import scope_of
 from mesh.world.world import World
-from tests.unit.mesh.objects import endpoints, event, pod, service, sidecar, world_of
+from tests.unit.mesh.objects import Object, endpoints, event, pod, service, sidecar, world_of
 
 ME = sidecar(app="a")
 CLUSTERS, ASSIGNMENTS, LISTENERS, TABLES = (
@@ -115,6 +116,7 @@ def test_what_cannot_be_built_is_left_out_alone(monkeypatch: pytest.MonkeyPatch)
     unit = snapshot.virtual_host_unit(world, scope, "80", "a.default.svc.cluster.local:80")
     assert unit.resource is None
     assert "path_specifier" in str(unit.problems[0])
+    assert [str(one.ref) for one in unit.problems] == ["Service default/a"]
 
 
 def test_nothing_stays_of_what_was_there() -> None:
@@ -148,3 +150,29 @@ def test_a_pods_own_labels_count_more_than_what_its_proxy_says() -> None:
     assert not any("inbound" in name for name in state(world, told)[CLUSTERS].names())
     world.apply([event(pod("client", "10.0.0.1", app="a"))])
     assert "inbound|8080||" in set(state(world, told)[CLUSTERS].names())
+
+
+def test_each_resource_names_the_objects_it_is_made_of() -> None:
+    def rule(kind: str, name: str, **spec: Any) -> Object:
+        meta = {"name": name, "namespace": "default"}
+        return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": meta, "spec": spec}
+
+    http = [{"match": [{"uri": {"prefix": "/a"}}], "delegate": {"name": "part"}}, {"directResponse": {"status": 200}}]
+    world = world_of(
+        service("a", "10.96.0.1", ("http", 80)),
+        endpoints("a", "10.0.0.2"),
+        rule("VirtualService", "root", hosts=["a"], http=http),
+        rule("VirtualService", "part", http=[{"directResponse": {"status": 201}}]),
+        rule("DestinationRule", "d", host="a", subsets=[{"name": "v1"}]),
+    )
+    scope = scope_of(world, ME)
+
+    def origins(unit: snapshot.Unit) -> list[str]:
+        assert unit.resource is not None
+        return [str(one) for one in unit.resource.origins]
+
+    host = snapshot.virtual_host_unit(world, scope, "80", "a.default.svc.cluster.local:80")
+    assert origins(host) == ["VirtualService default/root", "VirtualService default/part"]
+    name = ClusterName("outbound", 80, "v1", "a.default.svc.cluster.local")
+    assert origins(snapshot.cluster_unit(world, scope, name)) == ["DestinationRule default/d", "Service default/a"]
+    assert origins(snapshot.assignment_unit(world, scope, name)) == ["DestinationRule default/d", "Service default/a"]
