@@ -107,6 +107,12 @@ def imported_destinations(world: World, scope: Scope) -> frozenset[str]:
         seen = exported(one.export_to, default, one.meta.namespace, scope.namespace)
         if seen and any(each.names(one.meta.namespace, host) for host in _hosts(one, scope) for each in egress):
             found.update(_destinations(one, scope))
+            for rule in one.http:
+                if rule.delegate:
+                    part = world.get(
+                        "VirtualService", rule.delegate.namespace or one.meta.namespace, rule.delegate.name
+                    )
+                    found.update(_destinations(part, scope) if part and part.is_delegate else ())
     return frozenset(found)
 
 

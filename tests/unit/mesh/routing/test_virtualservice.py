@@ -16,6 +16,7 @@ from mesh.routing.attach import (
 )
 from mesh.routing.route import Forward, Route, Target, Text
 from mesh.world.events import Key, Remove
+from mesh.world.index import service_of
 from mesh.world.proxy import Scope
 from mesh.world.world import World
 from tests.unit.mesh.objects import Object, event, service, world_of
@@ -334,3 +335,17 @@ def test_a_sidecar_hides_the_namespaces_that_it_does_not_name() -> None:
     world.apply([event(hosts)])
     assert virtual_service_for(world, CLIENT, REVIEWS) == ref("shop", "shop")
     assert virtual_service_for(world, SHOP, REVIEWS) == ref("old")
+
+
+def test_a_delegates_destinations_are_let_in_with_its_root() -> None:
+    sidecar = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Sidecar",
+        "metadata": {"name": "default", "namespace": "default"},
+        "spec": {"egress": [{"hosts": ["./*"]}]},
+    }
+    cart = "cart.shop.svc.cluster.local"
+    things = [service("cart", "10.96.0.3", ("http", 80), namespace="shop"), sidecar, vs(ROOT)]
+    assert service_of(world_of(*things), CLIENT, cart) is None
+    part = vs("{http: [{route: [{destination: {host: cart}}]}]}", "part", "shop")
+    assert service_of(world_of(*things, part), CLIENT, cart) is not None
