@@ -7,7 +7,7 @@ from typing import Any
 
 from common.envoy.parts import UNLIMITED, Message, extension, typed
 from mesh.build.routes import seconds
-from mesh.build.rules import NO_POLICY, Policy, policy_of
+from mesh.build.rules import Policy, policy_of
 from mesh.build.upstream_tls import transport_socket
 from mesh.model.common import TcpKeepalive
 from mesh.model.meshconfig import MeshConfig
@@ -24,7 +24,6 @@ from mesh.model.service import Service, ServicePort
 from mesh.routing.route import Target
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
-from mesh.world.sidecars import mesh_config
 from mesh.world.world import World
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -291,9 +290,3 @@ def tcp_fields(world: World, scope: Scope, target: Target) -> Message:
             "use_post": tunnel.protocol == "POST",
         }
     return made
-
-
-@query
-def cluster_policy(world: World, scope: Scope, target: Target) -> tuple[Policy, MeshConfig]:
-    """What `with_policy` wants for a cluster."""
-    return policy_of(world, scope, target.host, target.port, target.subset) or NO_POLICY, mesh_config(world)

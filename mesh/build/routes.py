@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import Any
 
 from common.envoy.parts import Message, extension, typed
+from mesh.model.httprule import GRPC_STATUS
 from mesh.model.names import ClusterName
 from mesh.routing.route import (
-    ANYTHING,
     Cors,
     Fault,
     Forward,
@@ -43,12 +43,6 @@ PREVIOUS_PRIORITIES = extension(
     update_frequency=2,
 )
 DEFAULT_RETRY = Retry()
-# grpc.Code by its number (github.com/grpc/grpc, doc/statuscodes.md)
-GRPC_STATUS = (
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-)  # fmt: skip
 STATUS_CODES = frozenset(int(one) for one in HTTPStatus)
 SCHEME_PORTS = {"http": 80, "https": 443}
 
@@ -381,7 +375,7 @@ def _fault(fault: Fault) -> Message | None:
         made["abort"] = {"http_status": fault.abort_status, "percentage": percent(fault.abort_percent)}
     elif fault.abort_grpc:
         made["abort"] = {
-            "grpc_status": GRPC_STATUS.index(fault.abort_grpc),
+            "grpc_status": GRPC_STATUS[fault.abort_grpc],
             "percentage": percent(fault.abort_percent),
         }
     return typed("filters.http.fault.v3.HTTPFault", **made) if made else None
@@ -425,9 +419,3 @@ def weighted_tcp(backends: Iterable[Any]) -> Message:
     return {
         "weighted_clusters": {"clusters": [{"name": cluster_of(one.target), "weight": one.weight} for one in every]}
     }
-
-
-__all__ = [
-    "ANYTHING", "MAX_BODY", "cluster_of", "default_route", "match", "metadata", "percent", "render", "retry_policy",
-    "seconds", "string_match", "weighted_tcp",
-]  # fmt: skip
