@@ -4,6 +4,8 @@
     kube          the API server: get, list and watch, apply                                   (kubernetes)
     tls           certificates: an authority of one's own, serving pairs, what cannot be served (cryptography)
     authority     the authority in a Secret that all programs share                  (kube, tls)
+    admission     AdmissionReviews v1, bounded                                                 (orjson)
+    cabundle      whom API servers trust when they call a webhook
     logs          log lines, as JSON or text                                                   (orjson)
     metrics       a registry, and its HTTP port                                                (prometheus-client)
     yamlio        YAML in, bounded                                                             (PyYAML)

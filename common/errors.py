@@ -4,6 +4,7 @@ PysidecarError                  1
 ├── UsageError                  2   a flag that does not fit another, or a file that cannot be read or written
 ├── SettingsError               3   settings that cannot be taken
 ├── InputError                  4   a document that cannot be read
+│   └── ReviewError             4   a request that is no AdmissionReview v1 of what is asked about
 ├── CertificateError            6   a certificate or key that cannot be served with
 ├── NotReadyError               7   the server does not answer a call to itself
 └── KubernetesError             8   the API server refuses a call, or there is none
@@ -43,6 +44,14 @@ class InputError(PysidecarError):
     """A document that cannot be read."""
 
     exit_code = 4
+
+
+class ReviewError(InputError):
+    """What is no AdmissionReview v1 of such an object. `uid` is the request's where it could be read, else empty."""
+
+    def __init__(self, message: str, uid: str = "") -> None:
+        super().__init__(message)
+        self.uid = uid
 
 
 class CertificateError(PysidecarError):

@@ -48,6 +48,13 @@ KINDS: Final = (
         kind="MutatingWebhookConfiguration",
         name="mutatingwebhookconfigurations",
     ),
+    Resource(
+        prefix="apis",
+        group="admissionregistration.k8s.io",
+        api_version="v1",
+        kind="ValidatingWebhookConfiguration",
+        name="validatingwebhookconfigurations",
+    ),
     Resource(prefix="apis", group="authentication.k8s.io", api_version="v1", kind="TokenReview", name="tokenreviews"),
 )
 METHODS: Final = {"get": "GET", "create": "POST", "replace": "PUT"}  # the dynamic client's others patch

@@ -5,7 +5,7 @@ PysidecarError                  1   of common.errors, as are all that are marked
 ├── SettingsError *             3   values, mesh or injection configuration that cannot be taken
 │   └── TemplateError           3   a template that does not compile
 ├── InputError *                4   a document that is no YAML, or no workload where one is needed
-│   └── ReviewError             4   a request that is no AdmissionReview v1 of a pod
+│   └── ReviewError *           4   a request that is no AdmissionReview v1 of a pod
 ├── InjectionError              5   a pod that is refused
 │   ├── AnnotationError         5   … for the value of an annotation or a label
 │   ├── PodError                5   … for a field that has not the type the Kubernetes API gives it
@@ -17,7 +17,7 @@ PysidecarError                  1   of common.errors, as are all that are marked
 
 from __future__ import annotations
 
-from common.errors import InputError, PysidecarError, SettingsError, shortened
+from common.errors import PysidecarError, SettingsError, shortened
 
 
 class TemplateError(SettingsError):
@@ -25,14 +25,6 @@ class TemplateError(SettingsError):
 
     def __init__(self, template: str, line: int, message: str) -> None:
         super().__init__(f"template {template}, line {line}: {message}")
-
-
-class ReviewError(InputError):
-    """What is no AdmissionReview v1 of a pod. `uid` is the request's where it could be read, else empty."""
-
-    def __init__(self, message: str, uid: str = "") -> None:
-        super().__init__(message)
-        self.uid = uid
 
 
 class InjectionError(PysidecarError):

@@ -55,6 +55,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="xDS by TLS, for proxies that show their service account's token (default: %(default)s)",
     )
     cluster.add_argument(
+        "--admission-address",
+        default="[::]:15017",
+        metavar="HOST:PORT",
+        help="where API servers ask about routing objects, by TLS (default: %(default)s; empty: none)",
+    )
+    cluster.add_argument(
+        "--webhook-configuration",
+        default="",
+        metavar="NAME",
+        help="the ValidatingWebhookConfiguration whose caBundle to write (default: none)",
+    )
+    cluster.add_argument(
         "--ca-secret", metavar="NAME", help="the Secret, already there, where replicas share an authority"
     )
     cluster.add_argument(
@@ -101,7 +113,14 @@ def _in_cluster(args: argparse.Namespace, settings: Settings) -> int:
     if not namespace:
         raise UsageError("--namespace NAME (or the variable POD_NAMESPACE) is needed beside --ca-secret")
     kubernetes = Kubernetes(args.kubeconfig, args.context, connections=CONNECTIONS)
-    cluster = Cluster(namespace, args.service, args.ca_secret, args.xds_tls_address)
+    cluster = Cluster(
+        namespace,
+        args.service,
+        args.ca_secret,
+        args.xds_tls_address,
+        args.admission_address,
+        args.webhook_configuration,
+    )
     with TemporaryDirectory(prefix="pymesh-") as folder:
         asyncio.run(serve_cluster(kubernetes, cluster, settings, Path(folder), args.domain))
     return 0

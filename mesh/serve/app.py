@@ -9,8 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from mesh.model.kinds import BY_KEY
+from mesh.model.reading import DOMAIN
+from mesh.serve import admission
+from mesh.serve.admission import Reviewer
 from mesh.serve.auth import Tokens
-from mesh.serve.debug import DebugPort, application
+from mesh.serve.debug import application
+from mesh.serve.http import HttpPort
 from mesh.serve.metrics import Metrics
 from mesh.serve.plane import Plane
 from mesh.serve.server import Port, Server
@@ -25,11 +29,16 @@ Beside = Callable[[Plane], Iterable[Awaitable[None]]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `pymesh serve` was asked for; an empty debug address is none. `name` is the replica's."""
+    """What `pymesh serve` was asked for; an empty debug address is none. `name` is the replica's.
+
+    `admission` is where API servers ask about objects; nobody does where there is no cluster.
+    """
 
     ports: tuple[Port, ...]
     debug_address: str = ""
     name: str = "pymesh"
+    admission: Port | None = None
+    domain: str = DOMAIN
 
 
 def nothing(_: Plane) -> Iterable[Awaitable[None]]:
@@ -46,11 +55,16 @@ async def serve(source: Source, settings: Settings, tokens: Tokens | None = None
     plane = Plane(BY_KEY, metrics)
     status = Status(settings.name, plane, source, metrics)
     server = status.server = Server(plane, tokens, status.on_outcome)
-    debug = DebugPort(settings.debug_address, application(status, metrics))
+    http = [HttpPort("--debug-address", settings.debug_address, application(status, metrics))]
+    reviewer = Reviewer(lambda: plane.world.tables if plane.ready.is_set() else None, settings.domain)
+    if (port := settings.admission) is not None:
+        app = admission.application(reviewer, metrics)
+        http.append(HttpPort("--admission-address", port.address, app, port.certificate, port.key))
     tasks = [asyncio.ensure_future(one) for one in (plane.run(), source.run(plane.deliver), *beside(plane))]
     stopped = asyncio.ensure_future(stop.wait())
     try:
-        await debug.start()
+        for one in http:
+            await one.start()
         await server.start(*settings.ports)
         done, _ = await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -61,4 +75,6 @@ async def serve(source: Source, settings: Settings, tokens: Tokens | None = None
         for task in (*tasks, stopped):
             task.cancel()
         await asyncio.gather(*tasks, stopped, return_exceptions=True)
-        await debug.stop()
+        for one in http:
+            await one.stop()
+        reviewer.close()

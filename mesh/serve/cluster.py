@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.kube import Kubernetes
@@ -23,12 +23,17 @@ CONNECTIONS = 40
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where we run: the Service that proxies call, its namespace, and the Secret of the authority."""
+    """Where we run: the Service that proxies call, its namespace, and the Secret of the authority.
+
+    `webhook_configuration` is whose caBundle is written; empty where that is another's affair.
+    """
 
     namespace: str
     service: str
     ca_secret: str
     tls_address: str
+    admission_address: str = ""
+    webhook_configuration: str = ""
 
 
 async def serve_cluster(
@@ -36,7 +41,7 @@ async def serve_cluster(
 ) -> None:
     """Serves a cluster. `folder` is ours alone, for the private key. Raises as `serve`, and KubernetesError."""
     certificate, key = await asyncio.to_thread(
-        keep, kubernetes, cluster.namespace, cluster.ca_secret, cluster.service, folder
+        keep, kubernetes, cluster.namespace, cluster.ca_secret, cluster.service, folder, cluster.webhook_configuration
     )
     lease = Lease(kubernetes, cluster.namespace, cluster.service, settings.name)
 
@@ -44,7 +49,10 @@ async def serve_cluster(
         del plane
         yield lease.run()
 
-    with_tls = Settings(
-        (*settings.ports, Port(cluster.tls_address, certificate, key)), settings.debug_address, settings.name
+    with_tls = replace(
+        settings,
+        ports=(*settings.ports, Port(cluster.tls_address, certificate, key)),
+        admission=Port(cluster.admission_address, certificate, key) if cluster.admission_address else None,
+        domain=domain,
     )
     await serve(Source(kubernetes, domain), with_tls, Tokens(reviewed_by(kubernetes), time.time), beside)

@@ -11,22 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import socket
-from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import Any
 
-import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
 
-from common.errors import UsageError
 from mesh.serve.metrics import Metrics
 from mesh.serve.status import Status
-
-log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -89,55 +81,3 @@ def application(status: Status, metrics: Metrics) -> FastAPI:
         return PlainTextResponse(f"{error.detail}\n", error.status_code)
 
     return app
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are the process's own affair."""
-        yield
-
-
-class DebugPort:
-    """The port; an empty address is none."""
-
-    def __init__(self, address: str, app: Any) -> None:
-        self._address = address
-        host, _, port = address.rpartition(":")
-        self._server: _Server | None = None
-        if address:
-            if not port.isdecimal():
-                raise UsageError(f"--debug-address {address!r}: HOST:PORT is needed, such as 127.0.0.1:15014")
-            self._at = host.strip("[]"), int(port)
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_keep_alive=30,
-                limit_concurrency=100,
-            )
-            self._server = _Server(config)
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Listens. Raises UsageError where it cannot."""
-        if self._server is None:
-            return
-        host = self._at[0]
-        try:
-            # asyncio's own would take IPv6 alone at [::]
-            listening = socket.create_server(
-                self._at,
-                family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-                dualstack_ipv6=host == "::",
-            )
-        except OSError as error:
-            raise UsageError(f"--debug-address {self._address}: {error.strerror}") from None
-        self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
-
-    async def stop(self) -> None:
-        """Ends."""
-        if self._server is not None and self._task is not None:
-            self._server.should_exit = True
-            await self._task

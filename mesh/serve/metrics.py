@@ -45,4 +45,10 @@ class Metrics:
             ["code", "severity"],
             registry=self.registry,
         )
+        self.reviews = Counter(
+            "pymesh_reviews", "Objects that API servers asked about", ["result"], registry=self.registry
+        )
+        self.review_seconds = Histogram(
+            "pymesh_review_duration_seconds", "How long a review took", buckets=SECONDS, registry=self.registry
+        )
         self.ready = Gauge("pymesh_ready", "1 once all kinds are listed and built", registry=self.registry)

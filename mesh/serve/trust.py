@@ -1,7 +1,8 @@
 """Why proxies trust the control plane: its certificate, and the authority's in every namespace.
 
-    Secret (shared with pyinject) ──authority──┬─▶ serving certificate ──▶ files, which the xDS port reads
-                                               └─▶ ConfigMap pymesh-ca-root-cert in each namespace ──▶ the pods' volumes
+    Secret (shared with pyinject) ──authority──┬─▶ serving certificate ──▶ files, which the ports read
+                                               ├─▶ ConfigMap pymesh-ca-root-cert in each namespace ──▶ the pods' volumes
+               └─▶ caBundle of the ValidatingWebhookConfiguration ──▶ API servers
 
 Both are looked after by a thread of their own: the API server's client blocks. While an authority is replaced, pods get
 the old one and the new one, and a certificate of the new one is served a while after they did.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from common import tls
+from common import cabundle, tls
 from common.authority import shared_authority
 from common.envoy.discovery import CA, CA_CONFIG_MAP
 from common.errors import KubernetesError
@@ -96,12 +97,16 @@ class Certificate:
         log.info("serving certificate until %s", pair.leaf.not_valid_after_utc)
 
 
-def keep(kubernetes: Kubernetes, namespace: str, secret: str, service: str, folder: Path) -> tuple[Path, Path]:
+def keep(
+    kubernetes: Kubernetes, namespace: str, secret: str, service: str, folder: Path, webhook_configuration: str = ""
+) -> tuple[Path, Path]:
     """Returns the files of certificate and key when they are there, and looks after all of it from then on.
 
     `secret` holds the authority, in `namespace`; the certificate is for the Service's names. Waits for the API server.
+    Where there is no such webhook configuration that is told, and proxies are served all the same.
     """
-    serving = Certificate(folder, tls.service_names(service, namespace))
+    names = tls.service_names(service, namespace)
+    serving = Certificate(folder, names)
     roots, found = Roots(kubernetes.apply), threading.Event()
     namespaces: Mapping[str, Mapping[str, Any]] = {}
     changed = threading.Event()
@@ -120,8 +125,13 @@ def keep(kubernetes: Kubernetes, namespace: str, secret: str, service: str, fold
                 authority, previous = shared_authority(kubernetes, namespace, secret)
                 serving.look(authority)
                 found.set()
-                if not roots.spread(tls.bundle(authority, previous, tls.now()), namespaces):
+                trusted = tls.bundle(authority, previous, tls.now())
+                if not roots.spread(trusted, namespaces):
                     wait = RETRY_SECONDS
+                if webhook_configuration and cabundle.apply(
+                    kubernetes, cabundle.VALIDATING, webhook_configuration, trusted, names[0], FIELD_MANAGER
+                ):
+                    log.info("caBundle of %s %s written", cabundle.VALIDATING, webhook_configuration)
             except KubernetesError as error:
                 log.error("%s", error)
                 wait = RETRY_SECONDS

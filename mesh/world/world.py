@@ -38,6 +38,11 @@ class World(Memo):
         key = Key(namespace, name)
         return self.input((kind, key), self._tables.get(kind, EMPTY).get(key))
 
+    @property
+    def tables(self) -> dict[str, Mapping[Key, Any]]:
+        """All objects by kind, as they are now, for who reads them elsewhere: a later change replaces tables."""
+        return dict(self._tables)
+
     def all(self, kind: str) -> Mapping[Key, Any]:
         """All objects of a kind."""
         table = self._tables.get(kind)

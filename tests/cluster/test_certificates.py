@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from common import tls
+from common import cabundle, tls
 from common.errors import KubernetesError
 from common.kube import Kubernetes
 from common.tls import KeyPair
 from tests.cluster.harness import Cluster
-from webhook.serving import cabundle, sources
+from webhook.serving import sources
 from webhook.serving.handover import CERTIFICATE
 from webhook.serving.sources import Source, Update
 
@@ -91,7 +91,7 @@ def test_of_the_configuration_the_ca_bundle_alone_is_the_webhook_s(
     leaf(own_certificate(kubernetes, namespace))
     found = bare_cluster.kubectl(
         "get", "mutatingwebhookconfiguration", CONFIGURATION, "--show-managed-fields", "-o",
-        f"jsonpath={{.metadata.managedFields[?(@.manager=='{cabundle.FIELD_MANAGER}')].fieldsV1.f:webhooks}}",
+        f"jsonpath={{.metadata.managedFields[?(@.manager=='{sources.OWNER}')].fieldsV1.f:webhooks}}",
     )  # fmt: skip
     assert found.count("f:caBundle") == 2
     assert "f:service" not in found
@@ -149,7 +149,7 @@ def test_a_configuration_that_calls_another_service_is_named(kubernetes: Kuberne
     with pytest.raises(
         KubernetesError, match=r"one\.test\.hook calls hook\.nowhere\.svc, but this is other\.here\.svc"
     ):
-        cabundle.apply(kubernetes, CONFIGURATION, b"", "other.here.svc")
+        cabundle.apply(kubernetes, cabundle.MUTATING, CONFIGURATION, b"", "other.here.svc", "test")
 
 
 def test_an_api_server_that_is_away_is_no_answer(tmp_path: Path) -> None:

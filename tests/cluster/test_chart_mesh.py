@@ -11,6 +11,7 @@ import yaml
 from common.envoy.discovery import AUDIENCE, CA, CA_CONFIG_MAP, TOKEN
 from mesh.cli import parser
 from mesh.model.kinds import KINDS
+from mesh.serve.admission import GROUPS
 from tests.cluster.charts import refusal, rendered
 from tests.cluster.harness import NAMESPACE
 from webhook.settings import Settings
@@ -63,11 +64,47 @@ def test_it_may_read_every_kind_and_write_little(found: dict[tuple[str, str], An
     }
     assert read == {(kind.group, kind.plural) for kind in KINDS.values()}
     rest = [rule for rule in rules if rule["verbs"] != ["list", "watch"]]
+    own = {
+        "apiGroups": ["admissionregistration.k8s.io"], "resources": ["validatingwebhookconfigurations"],
+        "resourceNames": ["pymesh"], "verbs": ["get", "patch"],
+    }  # fmt: skip
+    rest.remove(own)
     assert {verb for rule in rest for verb in rule["verbs"]} == {"create", "patch"}
     for rule in rest:
         status = all(resource.endswith("/status") for resource in rule["resources"])
         only = rule.get("resourceNames") == [CA_CONFIG_MAP]
         assert status or only or rule["resources"] in (["tokenreviews"], ["configmaps"]), rule
+
+
+def test_api_servers_ask_it_about_what_it_reads_and_do_without_it(found: dict[tuple[str, str], Any]) -> None:
+    [webhook] = found["ValidatingWebhookConfiguration", "pymesh"]["webhooks"]
+    assert (webhook["failurePolicy"], webhook["sideEffects"]) == ("Ignore", "None")
+    asked = {
+        (group, resource) for rule in webhook["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
+    }
+    assert asked == {(kind.group, kind.plural) for kind in KINDS.values() if kind.group in GROUPS}
+    called = webhook["clientConfig"]["service"]
+    ports = {port["port"]: port["targetPort"] for port in found["Service", called["name"]]["spec"]["ports"]}
+    [container] = pod_of(found, "pymesh")["containers"]
+    at = {port["name"]: port["containerPort"] for port in container["ports"]}[ports[called["port"]]]
+    args = parser("serve").parse_args(container["args"])
+    assert args.admission_address == f"[::]:{at}"
+    assert args.webhook_configuration == "pymesh"
+    assert "caBundle" not in webhook["clientConfig"]
+
+
+def test_its_ports_are_for_those_who_need_them() -> None:
+    servers = '[{"ipBlock":{"cidr":"10.0.0.1/32"}}]'
+    found = rendered(ON, f'networkPolicy={{"enabled":true,"apiServers":{servers}}}')
+    policy = found["NetworkPolicy", "pymesh"]["spec"]
+    [xds, webhook, metrics] = policy["ingress"]
+    assert "from" not in xds
+    assert webhook == {"ports": [{"port": "https-webhook"}], "from": json.loads(servers)}
+    assert metrics["ports"] == [{"port": "http-metrics"}]
+
+
+def test_without_a_cluster_to_look_at_no_definition_is_written(found: dict[tuple[str, str], Any]) -> None:
+    assert not [name for name in found if name[0] == "CustomResourceDefinition"]
 
 
 def test_its_pods_are_restricted_and_spread(found: dict[tuple[str, str], Any]) -> None:

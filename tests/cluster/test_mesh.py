@@ -16,6 +16,7 @@ from tests.cluster.harness import MANIFEST, NAMESPACE, ROOT, Cluster, eventually
 from tests.cluster.objects import code, deployment, pod_spec, service
 
 WITH_MESH = MANIFEST.with_name("pysidecar-mesh.yaml")
+CRDS = MANIFEST.with_name("crds")
 GATEWAY = "istio-ingressgateway"
 
 
@@ -23,6 +24,7 @@ GATEWAY = "istio-ingressgateway"
 def mesh(bare_cluster: Cluster) -> Iterator[Cluster]:
     """The cluster with pyinject, pymesh and a gateway."""
     manifest = WITH_MESH.read_text()
+    bare_cluster.kubectl("create", "-f", str(CRDS), check=False)
     bare_cluster.install(manifest)
     try:
         for name in ("pyinject", "pymesh", GATEWAY):
@@ -95,3 +97,25 @@ def test_the_gateway_is_told_too(mesh: Cluster) -> None:
     name = pods[0]["metadata"]["name"]
     listeners = pymesh(mesh, "proxy-config", "listener", f"{name}.{NAMESPACE}", "--port", "15021")
     assert "Inline Route: /healthz/ready" in listeners
+
+
+def virtual_service(**rule: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "server"},
+        "spec": {"hosts": ["server"], "http": [{"route": [{"destination": {"host": "server"}}], **rule}]},
+    }
+
+
+def test_who_writes_an_object_is_told_what_is_wrong_in_it(mesh: Cluster, shop: str) -> None:
+    def refused() -> None:  # API servers ask as soon as the caBundle is there, and do without before
+        said = mesh.apply(virtual_service(timeout="0.5ms"), namespace=shop)
+        assert 'admission webhook "validate.pymesh.pysidecar" denied the request: spec.http[0].timeout: ' in said
+
+    eventually(refused, 60)
+    said = mesh.apply(virtual_service(route=[{"destination": {"host": "server", "subset": "v9"}}]), namespace=shop)
+    assert "Warning: spec.http[0].route[0].destination.subset: no DestinationRule has subset v9" in said
+    said = mesh.apply(virtual_service(), namespace=shop)
+    assert "Warning" not in said
+    assert "virtualservice.networking.istio.io/server configured" in said

@@ -2,7 +2,7 @@
 
     files, API server ──sources──▶ serve: the supervisor ──handover──▶ worker: a process, which runs
         server: HTTPS, a request ──review──▶ pod ──webhook.pod.inject──▶ answer
-    metrics   what both count      cabundle   whom API servers trust
+    metrics   what both count
 
 A worker imports neither `sources` nor `common.kube`: the library behind is as large as itself. May import `pod`,
 `settings`, `template`, `errors` and `common`; `documents` are for the command line alone.

@@ -8,13 +8,13 @@ from __future__ import annotations
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
-from webhook.errors import InjectionError, ReviewError
-
-API_VERSION: Final = "admission.k8s.io/v1"
+from common.admission import encode, request_of
+from common.errors import ReviewError
+from webhook.errors import InjectionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +32,7 @@ def decode(body: bytes) -> Review:
     Raises ReviewError for what is no AdmissionReview v1 of a pod. Where the request's uid could be read, the error has
     it and can be answered as an AdmissionReview; else only HTTP 400 is left.
     """
-    try:
-        review = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ReviewError(f"the body is not JSON: {error}") from error
-    if not isinstance(review, dict):
-        raise ReviewError("the body is not an object; an AdmissionReview is expected")
-    kind, version = review.get("kind"), review.get("apiVersion")
-    if kind != "AdmissionReview" or version != API_VERSION:
-        raise ReviewError(
-            f"{version} {kind} is not served; {API_VERSION} AdmissionReview is (admissionReviewVersions: [v1])"
-        )
-    request = review.get("request")
-    if not isinstance(request, dict):
-        raise ReviewError("the AdmissionReview has no request")
-    uid = request.get("uid")
-    if not isinstance(uid, str) or not uid:
-        raise ReviewError("request.uid is missing; an answer needs it")
-
+    uid, request = request_of(body)
     pod = request.get("object")
     if not isinstance(pod, dict) or pod.get("kind", "Pod") != "Pod":
         found = f"a {pod.get('kind')}" if isinstance(pod, dict) else "none"
@@ -88,13 +71,4 @@ def encode_allowed(
         response["patch"] = binascii.b2a_base64(written, newline=False).decode("ascii")
     if warnings:
         response["warnings"] = warnings
-    return _encode(response)
-
-
-def encode_refused(uid: str, code: int, message: str) -> bytes:
-    """Keep the pod out; who creates it reads `message`. `code` is the HTTP status that the API server answers with."""
-    return _encode({"uid": uid, "allowed": False, "status": {"code": code, "message": message}})
-
-
-def _encode(response: dict[str, Any]) -> bytes:
-    return orjson.dumps({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
+    return encode(response)

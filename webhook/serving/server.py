@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,17 +21,13 @@ from fastapi.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from common.errors import NotReadyError
-from webhook.errors import InjectionError, ReviewError
+from common.admission import HTTPError, check_headers, encode_refused, read_body
+from common.errors import NotReadyError, ReviewError
+from webhook.errors import InjectionError
 from webhook.pod.inject import Request, inject
 from webhook.serving import review
 from webhook.serving.metrics import ReviewMetrics
 from webhook.settings import Settings
-
-# An API server takes objects of 3 MiB at most; in JSON, with every quote escaped, that cannot become more than this.
-MAX_BODY = 8 * 1024 * 1024
-# timeoutSeconds of a webhook is 30 at most: after that nobody waits for an answer.
-BODY_SECONDS = 30.0
 
 log = logging.getLogger("pyinject")
 
@@ -84,15 +79,13 @@ class Reviewer:
         except ReviewError as error:
             if not error.uid:
                 return Answer(400, str(error).encode(), "malformed", "not-a-review", str(error))
-            return Answer(200, review.encode_refused(error.uid, 400, str(error)), "malformed", "no-pod", str(error))
+            return Answer(200, encode_refused(error.uid, 400, str(error)), "malformed", "no-pod", str(error))
         except InjectionError as error:
-            return Answer(
-                200, review.encode_refused(uid, 400, str(error)), "refused", "bad-annotation", str(error), pod
-            )
+            return Answer(200, encode_refused(uid, 400, str(error)), "refused", "bad-annotation", str(error), pod)
         except Exception:
             log.exception("injection failed", extra={"fields": {"pod": pod, "uid": uid}})
             message = f"pyinject failed on this pod; its log has the cause, under uid {uid}"
-            return Answer(200, review.encode_refused(uid, 500, message), "failed", "internal-error", message, pod)
+            return Answer(200, encode_refused(uid, 500, message), "failed", "internal-error", message, pod)
         return Answer(
             200, encoded, "injected" if decision.inject else "skipped", decision.reason, decision.message, pod
         )
@@ -108,9 +101,9 @@ class InjectEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            _check_headers(scope)
-            body = await _read(receive)
-        except _HTTPError as error:
+            check_headers(scope)
+            body = await read_body(receive)
+        except HTTPError as error:
             answer = Answer(error.status, error.message.encode(), "malformed", error.reason, error.message)
             started = time.perf_counter()
         else:
@@ -154,49 +147,6 @@ def create_app(endpoint: InjectEndpoint, ready: Callable[[], Awaitable[None]]) -
         return PlainTextResponse("ok")
 
     return app
-
-
-class _HTTPError(Exception):
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        self.status = status
-        self.reason = reason
-        self.message = message
-
-
-def _check_headers(scope: Scope) -> None:
-    headers = dict(scope["headers"])
-    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if content_type != b"application/json":
-        found = content_type.decode("latin-1") or "none"
-        raise _HTTPError(415, "content-type", f"content-type is {found}; application/json is expected")
-    length = headers.get(b"content-length", b"0")
-    if int(length) > MAX_BODY:  # the HTTP parser lets numbers through alone
-        raise _too_large(f"{int(length)} bytes")
-
-
-async def _read(receive: Receive) -> bytes:
-    """The request's body, whole."""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            message = await receive()
-            if not message.get("more_body", False):
-                return bytes(message.get("body", b""))
-            chunks, size = [message["body"]], len(message["body"])
-            while message.get("more_body", False):
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _HTTPError(400, "disconnect", "the client went away before its body was complete")
-                chunks.append(message["body"])
-                size += len(message["body"])
-                if size > MAX_BODY:
-                    raise _too_large(f"more than {MAX_BODY} bytes")
-            return b"".join(chunks)
-    except TimeoutError:
-        raise _HTTPError(408, "timeout", f"the body did not arrive within {BODY_SECONDS:g} s") from None
-
-
-def _too_large(found: str) -> _HTTPError:
-    return _HTTPError(413, "too-large", f"the body has {found}; {MAX_BODY} are allowed")
 
 
 def _pod_name(asked: review.Review) -> str:

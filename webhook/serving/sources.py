@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from common import tls
+from common import cabundle, tls
 from common.authority import shared_authority
 from common.errors import KubernetesError, PysidecarError, UsageError
 from common.tls import KeyPair
-from webhook.serving import cabundle
 from webhook.serving.handover import CERTIFICATE, CONFIG, KEY, MESH, NAMESPACES, NODES, VALUES
 from webhook.settings import Settings
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 # A kubelet brings a changed ConfigMap or Secret to its volume within about a minute; a look costs a stat.
 POLL_SECONDS: Final = 1.0
 AUTHORITY_SECONDS: Final = 60.0
+# The owner of the caBundle among the configuration's field managers.
+OWNER: Final = "pyinject"
 
 # A kubelet runs containers with restartPolicy Always among the init containers as sidecars, by default, from this minor
 # version on (feature SidecarContainers); Istio's own threshold is the version where that became stable.
@@ -121,7 +122,7 @@ def own_certificate(
         try:
             authority, previous = shared_authority(kubernetes, namespace, secret)
             trusted = tls.bundle(authority, previous, tls.now())
-            changed = cabundle.apply(kubernetes, webhook_configuration, trusted, names[0])
+            changed = cabundle.apply(kubernetes, cabundle.MUTATING, webhook_configuration, trusted, names[0], OWNER)
             if changed:
                 log.info("caBundle of MutatingWebhookConfiguration %s written", webhook_configuration)
             signed = serving is not None and serving.leaf.issuer == authority.leaf.subject

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from webhook.errors import ReviewError
+from common.admission import encode_refused
+from common.errors import ReviewError
 from webhook.serving import review
 
 
@@ -102,7 +103,7 @@ def test_without_a_patch_there_is_no_patch_type_which_an_api_server_would_refuse
 
 
 def test_a_refused_pod_is_answered_with_the_message_for_who_creates_it() -> None:
-    assert orjson.loads(review.encode_refused("u-1", 400, "no"))["response"] == {
+    assert orjson.loads(encode_refused("u-1", 400, "no"))["response"] == {
         "uid": "u-1",
         "allowed": False,
         "status": {"code": 400, "message": "no"},

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
+from common import admission
 from common.errors import NotReadyError
 from tests.unit.webhook.serving.test_review import reviewed
 from webhook.pod.inject import Request, Result, inject
@@ -150,7 +151,7 @@ def test_the_path_names_the_proxy_s_cluster_and_network(
         pytest.param(b"{", JSON, 400, "not-a-review", id="no JSON"),
         pytest.param(reviewed(), {"content-type": "application/yaml"}, 415, "content-type", id="YAML"),
         pytest.param(reviewed(), {}, 415, "content-type", id="no content type"),
-        pytest.param(b" " * (server.MAX_BODY + 1), JSON, 413, "too-large", id="too large"),
+        pytest.param(b" " * (admission.MAX_BODY + 1), JSON, 413, "too-large", id="too large"),
     ],
 )
 def test_what_is_no_review_gets_an_http_error_that_says_why(
@@ -180,13 +181,13 @@ def test_a_body_of_unknown_length_is_read_up_to_the_limit(served: Server) -> Non
         "POST", "/inject", content=chunks(size), headers=JSON
     )
     assert send(1_000_000).status_code == 400
-    assert send(server.MAX_BODY).status_code == 413
+    assert send(admission.MAX_BODY).status_code == 413
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    monkeypatch.setattr(server, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "BODY_SECONDS", 0.05)
 
     async def nothing() -> AsyncIterator[bytes]:
         await asyncio.sleep(10)
