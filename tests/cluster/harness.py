@@ -39,6 +39,11 @@ class Cluster:
         self._kubectl = kubectl
         self._hub = hub
 
+    @property
+    def command(self) -> list[str]:
+        """kubectl as it is called for this cluster."""
+        return self._kubectl
+
     def image(self, name: str) -> str:
         """One of the project's images as this cluster gets it."""
         return f"{self._hub}/{name}:{TAG}"
