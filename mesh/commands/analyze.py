@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from common.cli import add_command
 from mesh.commands import objects, options
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ examples:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "analyze", "what is wrong in objects", DESCRIPTION, EPILOG)
+    parser = add_command(subparsers, "analyze", "what is wrong in objects", DESCRIPTION, EPILOG)
     parser.set_defaults(run=run)
     parser.add_argument("-f", "--filename", action="append", default=[], metavar="FILE", help="a file, a folder, or -")
     parser.add_argument("-A", "--all-namespaces", action="store_true", help="the cluster's objects")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.cli import add_command
 from common.errors import InputError, SettingsError, UsageError
 from mesh.commands import options
 from mesh.errors import NotFoundError
@@ -39,7 +40,7 @@ TEMPLATES = "inject.istio.io/templates"
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "bootstrap", "what a proxy starts with", DESCRIPTION, EPILOG)
+    parser = add_command(subparsers, "bootstrap", "what a proxy starts with", DESCRIPTION, EPILOG)
     parser.set_defaults(run=run)
     parser.add_argument("--pod", required=True, metavar="NAME", help="the pod beside whose app Envoy is to run")
     options.add_namespace(parser)

@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from mesh.commands import options
-
-DESCRIPTION = "Print a script that completes pymesh's commands, flags and file names in a shell."
-EPILOG = """\
-examples:
-  pymesh completion bash > /etc/bash_completion.d/pymesh
-  pymesh completion zsh > "${fpath[1]}/_pymesh"
-  pymesh completion fish > ~/.config/fish/completions/pymesh.fish
-"""
+from common.cli import add_completion
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "completion", "completion for a shell", DESCRIPTION, EPILOG)
-    parser.set_defaults(run=run)
-    parser.add_argument("shell", choices=["bash", "zsh", "fish"])
+    from mesh.cli import PROGRAM
 
-
-def run(args: argparse.Namespace) -> int:
-    """Print the script; 0."""
-    import shtab
-
-    from mesh.cli import parser
-
-    print(shtab.complete(parser(), shell=args.shell))
-    return 0
+    add_completion(subparsers, PROGRAM)

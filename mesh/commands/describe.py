@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from common.cli import add_command
 from mesh.commands import objects, options
 from mesh.errors import NotFoundError
 
@@ -28,7 +29,7 @@ LINE = "-" * 20
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(
+    parser = add_command(
         subparsers, "describe", "what bears on a pod or a Service", DESCRIPTION, EPILOG, aliases=["desc"]
     )
     parser.set_defaults(run=run)

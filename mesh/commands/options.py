@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 EXIT_CODES = """\
 exit codes:
@@ -12,26 +11,6 @@ exit codes:
   3  a mesh configuration that cannot be used      8  the API server refuses, or does not answer
   4  an object that cannot be read, or is missing
 """
-
-
-def add_command(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    help_text: str,
-    description: str,
-    epilog: str,
-    aliases: Sequence[str] = (),
-) -> argparse.ArgumentParser:
-    """A parser whose help keeps the lines of its description and epilog."""
-    return subparsers.add_parser(
-        name,
-        aliases=aliases,
-        help=help_text,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def add_namespace(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from common.cli import add_command
 from mesh.commands import admin, control_plane, options
 from mesh.commands.proxy_config.tables import Row, text
 from mesh.errors import NotFoundError
@@ -36,9 +37,7 @@ HEADER = ("NAME", "CLUSTER", *TYPES, "CONTROL PLANE", "VERSION")
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(
-        subparsers, "proxy-status", "how far each proxy is", DESCRIPTION, EPILOG, aliases=["ps"]
-    )
+    parser = add_command(subparsers, "proxy-status", "how far each proxy is", DESCRIPTION, EPILOG, aliases=["ps"])
     parser.set_defaults(run=run)
     parser.add_argument("pod", nargs="?", metavar="POD[.NAMESPACE]", help="only this one, with the difference")
     options.add_namespace(parser)

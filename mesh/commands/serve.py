@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.cli import add_command
 from common.errors import UsageError
 from mesh.commands import options
 
@@ -28,7 +29,7 @@ examples:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "serve", "tell proxies what to do", DESCRIPTION, EPILOG)
+    parser = add_command(subparsers, "serve", "tell proxies what to do", DESCRIPTION, EPILOG)
     parser.set_defaults(run=run)
     parser.add_argument("--files", type=Path, metavar="DIR", help="objects as YAML; default: the cluster's")
     parser.add_argument(

@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from webhook.commands import options
-
-DESCRIPTION = "Print a script that completes pyinject's commands, flags and file names in a shell."
-EPILOG = """\
-examples:
-  pyinject completion bash > /etc/bash_completion.d/pyinject
-  pyinject completion zsh > "${fpath[1]}/_pyinject"
-  pyinject completion fish > ~/.config/fish/completions/pyinject.fish
-"""
+from common.cli import add_completion
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "completion", "completion for a shell", DESCRIPTION, EPILOG)
-    parser.set_defaults(run=run)
-    parser.add_argument("shell", choices=["bash", "zsh", "fish"])
+    from webhook.commands.cli import PROGRAM
 
-
-def run(args: argparse.Namespace) -> int:
-    """Print the script; 0."""
-    import shtab
-
-    from webhook.commands.cli import parser
-
-    print(shtab.complete(parser(), shell=args.shell))
-    return 0
+    add_completion(subparsers, PROGRAM)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
+from common.cli import add_command
 from common.errors import PysidecarError
 from webhook.commands import options
 
@@ -34,7 +35,7 @@ STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "diff", "what kube-inject changes, and why", DESCRIPTION, EPILOG)
+    parser = add_command(subparsers, "diff", "what kube-inject changes, and why", DESCRIPTION, EPILOG)
     parser.set_defaults(run=run)
     options.add_files(parser)
     parser.add_argument(

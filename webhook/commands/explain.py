@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from common.cli import add_command
 from common.errors import UsageError
 from webhook.commands import options
 
@@ -29,7 +30,7 @@ examples:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "explain", "why a pod is injected or not", DESCRIPTION, EPILOG)
+    parser = add_command(subparsers, "explain", "why a pod is injected or not", DESCRIPTION, EPILOG)
     parser.set_defaults(run=run)
     parser.add_argument("pod", nargs="?", metavar="POD", help="a pod of the cluster, instead of -f")
     parser.add_argument("-n", "--namespace", default="default", help="of POD (default: %(default)s)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from common.cli import add_command
 from webhook.commands import options
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ examples:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "kube-inject", "inject the pods of files", DESCRIPTION, EPILOG)
+    parser = add_command(subparsers, "kube-inject", "inject the pods of files", DESCRIPTION, EPILOG)
     parser.set_defaults(run=run)
     options.add_files(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: stdout)")

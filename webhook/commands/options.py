@@ -28,24 +28,6 @@ exit codes:
 NATIVE = {"auto": None, "true": True, "false": False}
 
 
-def add_command(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    help_text: str,
-    description: str,
-    epilog: str,
-) -> argparse.ArgumentParser:
-    """A parser whose help keeps the lines of its description and epilog."""
-    return subparsers.add_parser(
-        name,
-        help=help_text,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
 def add_files(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """-f and -R."""
     parser.add_argument(

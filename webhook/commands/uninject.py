@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from common.cli import add_command
 from webhook.commands import options
 
 DESCRIPTION = """\
@@ -21,7 +22,7 @@ examples:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "uninject", "take the sidecars out of files again", DESCRIPTION, EPILOG)
+    parser = add_command(subparsers, "uninject", "take the sidecars out of files again", DESCRIPTION, EPILOG)
     parser.set_defaults(run=run)
     options.add_files(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: stdout)")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from common.cli import add_command
 from common.errors import InputError
 from mesh.commands import admin, options
 from mesh.commands.proxy_config import tables
@@ -134,16 +135,16 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = options.add_command(subparsers, "proxy-config", "what a proxy has", DESCRIPTION, EPILOG, aliases=["pc"])
+    parser = add_command(subparsers, "proxy-config", "what a proxy has", DESCRIPTION, EPILOG, aliases=["pc"])
     views = parser.add_subparsers(dest="view", required=True, metavar="WHAT")
     for view in VIEWS:
         [name, *aliases] = view.names
-        added = options.add_command(views, name, f"its {name}s", DESCRIPTION, EPILOG, aliases=aliases)
+        added = add_command(views, name, f"its {name}s", DESCRIPTION, EPILOG, aliases=aliases)
         _add_output(added, "json" if view.rows is None else "table")
         for one in view.filters:
             added.add_argument(f"--{one}", **({"default": ""} | FILTERS[one]))
         added.set_defaults(run=_run, what=view)
-    added = options.add_command(views, "all", "all of these", DESCRIPTION, EPILOG, aliases=["a"])
+    added = add_command(views, "all", "all of these", DESCRIPTION, EPILOG, aliases=["a"])
     _add_output(added, "table")
     added.set_defaults(run=_run_all, **dict.fromkeys(FILTERS, "") | {"port": 0})
 
