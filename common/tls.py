@@ -34,6 +34,11 @@ class KeyPair:
     key: bytes
 
     @property
+    def pem(self) -> bytes:
+        """Both in one text, the certificate first."""
+        return self.certificate.rstrip() + b"\n" + self.key
+
+    @property
     def leaf(self) -> x509.Certificate:
         """The certificate itself, parsed."""
         return x509.load_pem_x509_certificate(self.certificate)

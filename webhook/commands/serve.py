@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UsageError
+from webhook import limits
+from webhook.limits import Limits
 
 if TYPE_CHECKING:
     from common.kube import Kubernetes
@@ -58,6 +61,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     tls.add_argument("--service", metavar="NAME", help="the Service that API servers call: the certificate's DNS name")
     tls.add_argument("--namespace", metavar="NAME", help="of the Service and the Secret")
 
+    bounds = parser.add_argument_group("bounds", "for each worker; what goes beyond is refused, others are served")
+    for flag, default, meaning in limits.flags():
+        bounds.add_argument(
+            flag, type=type(default), default=default, metavar="N", help=f"{meaning} (default %(default)s)"
+        )
+
     parser.add_argument(
         "--cluster",
         action="store_true",
@@ -76,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.workers < 1:
         raise UsageError(f"--workers {args.workers}: at least 1 is needed")
+    bounds = _limits(args)
     logs.configure(args.log_format, args.log_level)
     config = ServeConfig(
         address=args.address,
@@ -87,9 +97,22 @@ def run(args: argparse.Namespace) -> int:
         native_sidecars={"auto": None, "true": True, "false": False}[args.native_sidecars],
         log_format=args.log_format,
         log_level=args.log_level,
+        limits=bounds,
     )
     Supervisor(config, _sources(args)).run()
     return 0
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    given = {it.name: getattr(args, f"limit_{it.name}") for it in fields(Limits)}
+    for name, value in given.items():
+        if not 0 < value < float("inf"):
+            raise UsageError(f"--limit-{name.replace('_', '-')} {value}: more than 0 is needed")
+    if given["bodies_bytes"] < given["body_bytes"]:
+        raise UsageError(
+            f"--limit-bodies-bytes {given['bodies_bytes']}: less than --limit-body-bytes, so none would fit"
+        )
+    return Limits(**given)
 
 
 def _sources(args: argparse.Namespace) -> list[Source]:

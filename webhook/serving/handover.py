@@ -1,16 +1,18 @@
 """What the supervisor hands a worker: its configuration, and the names of the files in the directory they share.
 
-The names are those that the files have in Secrets of type kubernetes.io/tls and in Istio's ConfigMaps.
+Each file is replaced as a whole, so certificate and key are one: a worker never meets one of each kind.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final, Self
 
 import orjson
 
-CERTIFICATE, KEY = "tls.crt", "tls.key"
+from webhook.limits import Limits
+
+PAIR = "tls.pem"  # the certificate, its chain, and the private key
 VALUES, MESH, CONFIG = "values", "mesh", "config"
 NAMESPACES, NODES = "namespaces.json", "nodes.json"
 METRICS_DIRECTORY: Final = "metrics"
@@ -29,6 +31,7 @@ class WorkerConfig:
     native_sidecars: bool | None
     log_format: str
     log_level: str
+    limits: Limits = field(default_factory=Limits)
 
     def encode(self) -> str:
         """As the worker's one argument."""
@@ -37,4 +40,5 @@ class WorkerConfig:
     @classmethod
     def decode(cls, argument: str) -> Self:
         """The other way."""
-        return cls(**orjson.loads(argument))
+        found = orjson.loads(argument)
+        return cls(**found | {"limits": Limits(**found["limits"])})

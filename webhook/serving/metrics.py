@@ -11,6 +11,7 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import mark_process_dead
 
 from common import metrics
 from webhook import __version__
@@ -45,8 +46,47 @@ class ReviewMetrics:
         self._seconds.observe(seconds)
 
 
+class ConnectionMetrics:
+    """What a worker tells of its connections, and of the certificate that it serves them with."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self._open = Gauge("pyinject_connections", "Open connections", registry=registry, multiprocess_mode="livesum")
+        self._busy = Gauge(
+            "pyinject_requests_in_flight",
+            "Connections whose request is being read or answered",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._closed = metrics.LabelledCounter(
+            "pyinject_connections_refused",
+            "Connections closed for a bound (full, idle, malformed, header-too-large, header-late, answer-late)",
+            ("reason",),
+            registry,
+        )
+        self._certificate_expiry = Gauge(
+            "pyinject_certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends (Unix time): the earliest, where workers serve with several",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+
+    def count(self, connections: int, busy: int) -> None:
+        """Tell how many connections there are, and how many of them are busy."""
+        self._open.set(connections)
+        self._busy.set(busy)
+
+    def closed(self, why: str) -> None:
+        """Count a connection that was closed for a bound."""
+        self._closed.count(why)
+
+    def certificate_expires(self, timestamp: float) -> None:
+        """Tell when the certificate ends that new connections get."""
+        self._certificate_expiry.set(timestamp)
+
+
 class SupervisorMetrics:
-    """What the supervisor knows: reloads, the certificate's end, its workers; and the HTTP server for all of it."""
+    """What the supervisor knows: reloads and its workers; and the HTTP server for all of it."""
 
     def __init__(self) -> None:
         self.registry = metrics.registry("pyinject", __version__)
@@ -62,11 +102,6 @@ class SupervisorMetrics:
             ["what"],
             registry=self.registry,
         )
-        self._certificate_expiry = Gauge(
-            "pyinject_certificate_expiry_timestamp_seconds",
-            "When the serving certificate ends (Unix time)",
-            registry=self.registry,
-        )
         self._worker_restarts = Counter(
             "pyinject_worker_restarts",
             "Workers that ended by themselves and were started again",
@@ -78,13 +113,14 @@ class SupervisorMetrics:
         self._reloads.labels(what, "applied" if applied else "refused").inc()
         self._last_reload.labels(what).set(applied)
 
-    def certificate_expires(self, timestamp: float) -> None:
-        """Tell when the certificate in force ends."""
-        self._certificate_expiry.set(timestamp)
-
     def worker_restarted(self) -> None:
         """Count a worker that ended unasked."""
         self._worker_restarts.inc()
+
+    @staticmethod
+    def worker_ended(pid: int, workers_directory: Path) -> None:
+        """Forget what a worker had open; what it has counted stays."""
+        mark_process_dead(pid, str(workers_directory))  # type: ignore[no-untyped-call]
 
     def serve(self, host: str, port: int, workers_directory: Path) -> tuple[WSGIServer, threading.Thread]:
         """Serve the supervisor's and the workers' metrics at http://host:port/metrics, from a thread."""

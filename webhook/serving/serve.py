@@ -20,10 +20,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UsageError
+from webhook.limits import Limits
 from webhook.serving.handover import DRAIN_SECONDS, METRICS_DIRECTORY, WorkerConfig
 from webhook.serving.metrics import DIRECTORY_VARIABLE, SupervisorMetrics
 from webhook.serving.sources import Refusal, Source, Update
@@ -31,7 +32,11 @@ from webhook.serving.sources import Refusal, Source, Update
 # A worker that ends sooner than this after its start is started again after a pause, which doubles each time.
 SHORT_LIFE_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 30.0
+# Where no other answers meanwhile, what comes waits: no longer than an API server would.
+LONGEST_PAUSE_ALONE_SECONDS = 1.0
 BACKLOG = 2048
+# Any of these ends the server in good order, that of a terminal that closes, too.
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 log = logging.getLogger("pyinject")
 
@@ -49,6 +54,7 @@ class ServeConfig:
     native_sidecars: bool | None
     log_format: str
     log_level: str
+    limits: Limits = field(default_factory=Limits)
 
 
 class Supervisor:
@@ -62,22 +68,23 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises PysidecarError where it cannot begin."""
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as process 1 of a container there is no default
+        for number in STOPPING:
+            signal.signal(number, lambda *_: sys.exit(0))  # as process 1 of a container there is no default
         # the private key lies here, for this user alone
         with tempfile.TemporaryDirectory(prefix="pyinject-") as name:
             directory = Path(name)
             (directory / METRICS_DIRECTORY).mkdir()
             for source in self._sources:
                 self._take(next(source), directory)
-            sockets = _listen(self._config.address, self._config.port, self._config.workers)
+            listening = _listen(self._config.address, self._config.port)
             if self._config.metrics_port:
                 _serve_metrics(self._metrics, self._config, directory)
-            workers = [_Worker(self._config, directory, listening) for listening in sockets]
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            workers = [_Worker(self._config, directory, listening) for _ in range(self._config.workers)]
+            for number in (*STOPPING, signal.SIGCHLD):
                 signal.signal(number, lambda received, _: self._events.put(signal.Signals(received)))
             for source in self._sources:
                 threading.Thread(target=self._forward, args=[source], daemon=True).start()
-            address, port = sockets[0].getsockname()[:2]
+            address, port = listening.getsockname()[:2]
             log.info("serving", extra={"fields": {"address": address, "port": port, "workers": len(workers)}})
             try:
                 self._loop(workers, directory)
@@ -87,8 +94,9 @@ class Supervisor:
     def _loop(self, workers: Sequence[_Worker], directory: Path) -> None:
         deadline: float | None = None
         while deadline is None or time.monotonic() < deadline:
+            alone = not any(worker.runs() for worker in workers)
             for worker in workers:
-                if worker.keep_running():
+                if worker.keep_running(LONGEST_PAUSE_ALONE_SECONDS if alone else LONGEST_PAUSE_SECONDS):
                     self._metrics.worker_restarted()
             try:
                 event = self._events.get(timeout=0.2 if deadline else 1.0)
@@ -117,7 +125,6 @@ class Supervisor:
             part.replace(directory / name)
         self._metrics.reloaded(update.what, applied=True)
         if update.expires:
-            self._metrics.certificate_expires(update.expires.timestamp())
             log.info("%s in force", update.what, extra={"fields": {"expires": update.expires.isoformat()}})
         else:
             log.info("%s in force", update.what)
@@ -146,9 +153,12 @@ class _Worker:
             native_sidecars=config.native_sidecars,
             log_format=config.log_format,
             log_level=config.log_level,
+            limits=config.limits,
         ).encode()
+        self._metrics_directory = directory / METRICS_DIRECTORY
         self._pause = 0.0
         self._start_at: float | None = None
+        self._ended = 0.0
         self._start()
 
     def _start(self) -> None:
@@ -161,18 +171,24 @@ class _Worker:
             env=self._environ,
         )
 
-    def keep_running(self) -> bool:
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    def keep_running(self, longest_pause: float) -> bool:
         """Start the process again if it has ended, at once or after a pause; tells whether it was started."""
-        if self._process.poll() is None:
+        if self.runs():
             return False
         now = time.monotonic()
         if self._start_at is None:
+            self._ended = now
             lived = now - self._started
             self._pause = min(max(1.0, self._pause * 2), LONGEST_PAUSE_SECONDS) if lived < SHORT_LIFE_SECONDS else 0.0
             self._start_at = now + self._pause
+            SupervisorMetrics.worker_ended(self._process.pid, self._metrics_directory)
             fields = {"exit_code": self._process.returncode, "lived_seconds": round(lived, 1), "again_in": self._pause}
             log.error("a worker has ended", extra={"fields": fields})
-        if now < self._start_at:
+        if now < min(self._start_at, self._ended + longest_pause):
             return False
         self._start()
         return True
@@ -199,26 +215,20 @@ def _stop(workers: Sequence[_Worker]) -> None:
     log.info("stopped")
 
 
-def _listen(address: str, port: int, count: int) -> list[socket.socket]:
-    """A listening socket for each worker, all on one port: the kernel spreads connections over them (SO_REUSEPORT).
+def _listen(address: str, port: int) -> socket.socket:
+    """The one listening socket, from which all workers accept: what comes while one of them is away goes to another.
 
-    They stay open here, so that what has come for a worker that dies is answered by the one that takes its place.
+    It stays open here, so that what has come for nobody is answered by the worker that is started next.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     if address == "::" and not socket.has_dualstack_ipv6():
         address, family = "0.0.0.0", socket.AF_INET
-    sockets: list[socket.socket] = []
     try:
-        for _ in range(count):
-            made = socket.create_server(
-                (address, port), family=family, backlog=BACKLOG, reuse_port=True, dualstack_ipv6=address == "::"
-            )
-            made.set_inheritable(True)
-            sockets.append(made)
-            port = made.getsockname()[1]
+        made = socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=address == "::")
     except (OSError, OverflowError) as error:
         raise UsageError(f"--address {address}, --port {port}: cannot listen there: {error}") from error
-    return sockets
+    made.set_inheritable(True)
+    return made
 
 
 def _serve_metrics(metrics: SupervisorMetrics, config: ServeConfig, directory: Path) -> None:

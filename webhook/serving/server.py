@@ -21,12 +21,14 @@ from fastapi.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from common.admission import HTTPError, check_headers, encode_refused, read_body
+from common.admission import Bodies, HTTPError, check_headers, encode_refused
 from common.errors import NotReadyError, ReviewError
 from webhook.errors import InjectionError
+from webhook.limits import Limits
 from webhook.pod.inject import Request, inject
 from webhook.serving import review
 from webhook.serving.metrics import ReviewMetrics
+from webhook.serving.timed import bounded
 from webhook.settings import Settings
 
 log = logging.getLogger("pyinject")
@@ -55,9 +57,11 @@ class Answer:
 class Reviewer:
     """Answers admission requests with the settings in force. `settings` and `cluster` may be replaced at any time."""
 
-    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster, seconds: float = 0.0) -> None:
+        """`seconds` of processor time are what a review may take; 0: as many as it likes. For the main thread alone."""
         self.settings = settings
         self.cluster = cluster
+        self._seconds = seconds
 
     def answer(self, body: bytes, proxy_env: Mapping[str, str]) -> Answer:
         """The answer to the AdmissionReview in `body`. Never raises: the API server always gets a verdict."""
@@ -73,7 +77,8 @@ class Reviewer:
                 native_sidecars=self.cluster.native_sidecars,
                 proxy_env=proxy_env,
             )
-            result = inject(self.settings, request)
+            with bounded(self._seconds):
+                result = inject(self.settings, request)
             decision = result.decision
             encoded = review.encode_allowed(uid, decision.reason, decision.message, result.patch, result.warnings)
         except ReviewError as error:
@@ -94,15 +99,17 @@ class Reviewer:
 class InjectEndpoint:
     """The ASGI application behind /inject: bytes in, bytes out, a log line and a count."""
 
-    def __init__(self, reviewer: Reviewer, metrics: ReviewMetrics) -> None:
+    def __init__(self, reviewer: Reviewer, metrics: ReviewMetrics, limits: Limits) -> None:
         self._reviewer = reviewer
         self._metrics = metrics
+        self._limits = limits
+        self._bodies = Bodies(limits.body_bytes, limits.bodies_bytes, limits.body_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            check_headers(scope)
-            body = await read_body(receive)
+            check_headers(scope, self._limits.body_bytes)
+            body = await self._bodies.read(receive)
         except HTTPError as error:
             answer = Answer(error.status, error.message.encode(), "malformed", error.reason, error.message)
             started = time.perf_counter()
@@ -112,6 +119,8 @@ class InjectEndpoint:
         seconds = time.perf_counter() - started
         content_type = b"application/json" if answer.status == 200 else b"text/plain; charset=utf-8"
         headers = [(b"content-type", content_type), (b"content-length", str(len(answer.body)).encode())]
+        if answer.result == "malformed" and answer.status != 200:
+            headers.append((b"connection", b"close"))  # what is left of its body is not read
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         self._metrics.count(answer.result, answer.reason, seconds)

@@ -21,7 +21,7 @@ from common import cabundle, tls
 from common.authority import shared_authority
 from common.errors import KubernetesError, PysidecarError, UsageError
 from common.tls import KeyPair
-from webhook.serving.handover import CERTIFICATE, CONFIG, KEY, MESH, NAMESPACES, NODES, VALUES
+from webhook.serving.handover import CONFIG, MESH, NAMESPACES, NODES, PAIR, VALUES
 from webhook.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,27 +60,33 @@ class Refusal:
 Source = Iterator[Update | Refusal]
 
 
-def files(what: str, paths: Mapping[str, Path], check: Callable[[Mapping[str, bytes]], datetime | None]) -> Source:
-    """Updates from files (name for the workers → path), read again whenever one of them has changed.
+def files(
+    what: str,
+    paths: Mapping[str, Path],
+    taken: Callable[[Mapping[str, bytes]], tuple[Mapping[str, bytes], datetime | None]],
+) -> Source:
+    """Updates from files (name → path), read again whenever one of them has changed.
 
-    `check` raises PysidecarError for contents that cannot be used, and returns when they expire.
+    `taken` gives what workers get of the contents, and when it expires; it raises PysidecarError for contents that
+    cannot be used. Several files are seldom replaced in one moment: they are refused when they have stayed as they are.
     """
-    seen = None
+    seen = refused = None
     started = False
     while True:
         # a ConfigMap's volume changes by a symbolic link that points to another folder: the inode tells
         stats = [_stat(path) for path in paths.values()]
         if stats != seen:
-            seen = stats
             try:
-                contents = {name: _read(path) for name, path in paths.items()}
-                expires = check(contents)
+                contents, expires = taken({name: _read(path) for name, path in paths.items()})
             except PysidecarError as error:
-                if not started:
-                    raise
-                yield Refusal(what, error)
+                if stats == refused or len(paths) == 1:
+                    seen = stats
+                    if not started:
+                        raise
+                    yield Refusal(what, error)
+                refused = stats
             else:
-                started = True
+                seen, started = stats, True
                 yield Update(what, contents, expires)
         time.sleep(POLL_SECONDS)
 
@@ -88,25 +94,26 @@ def files(what: str, paths: Mapping[str, Path], check: Callable[[Mapping[str, by
 def settings_files(paths: Mapping[str, Path], revision: str) -> Source:
     """The settings from files: any of VALUES, MESH and CONFIG; without any, the project's own, which never change."""
 
-    def check(contents: Mapping[str, bytes]) -> None:
+    def taken(contents: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], None]:
         loaded = Settings.load(contents.get(VALUES), contents.get(MESH), contents.get(CONFIG), revision=revision)
         for note in loaded.notes:
             log.info("%s", note)
         for warning in loaded.warnings:
             log.warning("%s", warning)
+        return contents, None
 
-    return files("settings", paths, check)
+    return files("settings", paths, taken)
 
 
 def certificate_files(certificate: Path, key: Path, server_name: str | None) -> Source:
     """The serving certificate from files, as cert-manager and others renew them."""
 
-    def check(contents: Mapping[str, bytes]) -> datetime:
-        pair = KeyPair(contents[CERTIFICATE], contents[KEY])
+    def taken(contents: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], datetime]:
+        pair = KeyPair(contents["certificate"], contents["key"])
         tls.check(pair, server_name, tls.now(), f"{certificate}, {key}")
-        return pair.leaf.not_valid_after_utc
+        return {PAIR: pair.pem}, pair.leaf.not_valid_after_utc
 
-    return files("certificate", {CERTIFICATE: certificate, KEY: key}, check)
+    return files("certificate", {"certificate": certificate, "key": key}, taken)
 
 
 def own_certificate(
@@ -128,11 +135,7 @@ def own_certificate(
             signed = serving is not None and serving.leaf.issuer == authority.leaf.subject
             if serving is None or (not changed and (not signed or tls.now() >= serving.renew_at())):
                 serving = tls.issue(authority, names, tls.now())
-                yield Update(
-                    "certificate",
-                    {CERTIFICATE: serving.certificate, KEY: serving.key},
-                    serving.leaf.not_valid_after_utc,
-                )
+                yield Update("certificate", {PAIR: serving.pem}, serving.leaf.not_valid_after_utc)
         except KubernetesError as error:
             # at the start the configuration may come a moment after us, and later what is in force goes on serving
             log.error("%s", error)

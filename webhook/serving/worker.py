@@ -8,8 +8,10 @@ end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import shutil
 import signal
 import socket
 import ssl
@@ -19,44 +21,22 @@ from pathlib import Path
 import orjson
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common import logs
 from common.errors import NotReadyError
-from webhook.serving.handover import (
-    CERTIFICATE,
-    CONFIG,
-    DRAIN_SECONDS,
-    KEY,
-    MESH,
-    NAMESPACES,
-    NODES,
-    VALUES,
-    WorkerConfig,
-)
-from webhook.serving.metrics import ReviewMetrics
+from webhook.serving.connections import Connections, Server
+from webhook.serving.handover import CONFIG, DRAIN_SECONDS, MESH, NAMESPACES, NODES, PAIR, VALUES, WorkerConfig
+from webhook.serving.metrics import ConnectionMetrics, ReviewMetrics
 from webhook.serving.server import Cluster, InjectEndpoint, Reviewer, create_app
 from webhook.settings import Settings
 
-# An API server keeps its connections and uses them whenever a pod is made; a closed one costs the next pod a handshake.
-KEEP_ALIVE_SECONDS = 180
 READY_SECONDS = 4.0
 
+_END = b"-----END CERTIFICATE-----"
+# X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python has no name for.
+_NO_CHECK_TIME = 0x200000
+
 log = logging.getLogger("pyinject")
-
-
-class _Connection(HttpToolsProtocol):
-    """A connection that leaves nothing behind when it breaks.
-
-    uvicorn cancels the keep-alive timer of those that are closed in good order alone: a broken one's would hold its
-    buffers, up to 400 KB, for KEEP_ALIVE_SECONDS more.
-    """
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is closed, or with `exc` broken."""
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-        super().connection_lost(exc)
 
 
 class Worker:
@@ -68,25 +48,23 @@ class Worker:
         self._socket = socket.socket(fileno=config.socket_fd)
         self._seen: dict[str, bytes] = {}
         self._told = asyncio.Event()
-        self._reviewer = Reviewer(self._settings(), self._cluster())
-        app = create_app(InjectEndpoint(self._reviewer, ReviewMetrics()), self._ready)
-        self._uvicorn = uvicorn.Config(
+        self._reviewer = Reviewer(self._settings(), self._cluster(), config.limits.review_seconds)
+        app = create_app(InjectEndpoint(self._reviewer, ReviewMetrics(), config.limits), self._ready)
+        serving = uvicorn.Config(
             app,
-            http=_Connection,
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=2048,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=config.limits.idle_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=DRAIN_SECONDS,
-            ssl_certfile=self._directory / CERTIFICATE,
-            ssl_keyfile=str(self._directory / KEY),
         )
-        self._uvicorn.load()
-        self._server = uvicorn.Server(self._uvicorn)
-        self._self_call = self._trusting_itself()
+        serving.load()
+        self._metrics = ConnectionMetrics()
+        self._trusted: list[str] = []
+        context, self._self_call = self._contexts()
+        self._server = Server(serving, self._socket, context, Connections(config.limits, self._metrics))
 
     async def serve(self) -> None:
         """Answer until told to stop."""
@@ -99,7 +77,7 @@ class Worker:
         gc.freeze()
         gc.set_threshold(100_000)
         reloading = asyncio.create_task(self._reload_when_told())
-        await self._server.serve(sockets=[self._socket])
+        await self._server.serve()
         reloading.cancel()
 
     async def _reload_when_told(self) -> None:
@@ -114,12 +92,9 @@ class Worker:
 
     def _reload(self) -> None:
         """Take over what the supervisor has put into the directory since the last time; it has checked it."""
-        if self._changed(CERTIFICATE, KEY):
-            # connections made from now on get it; those that are open go on
-            context = self._uvicorn.ssl
-            assert context is not None
-            context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
-            self._self_call = self._trusting_itself()
+        if self._changed(PAIR):
+            context, self._self_call = self._contexts()
+            self._server.use(context)
         if self._changed(VALUES, MESH, CONFIG):
             self._reviewer.settings = self._settings()
         if self._changed(NAMESPACES, NODES):
@@ -152,20 +127,24 @@ class Worker:
             native = orjson.loads(nodes)["native_sidecars"] if nodes else False
         return Cluster(native, orjson.loads(namespaces) if namespaces else {})
 
-    def _trusting_itself(self) -> ssl.SSLContext:
-        """For a client that trusts the certificate in force, whoever signed it; its names were checked when it came."""
-        self._read(KEY)
-        chain = self._read(CERTIFICATE)
-        assert chain is not None
-        context = ssl.create_default_context(cadata=chain.decode("ascii"))
-        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-        context.check_hostname = False
-        return context
+    def _contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """For the server, and for a client that trusts what it serves, whoever signed it.
+
+        Made anew for each certificate: a context keeps one of each type of key, and goes on with the one it knows. The
+        client also trusts the former certificate, which another worker may still serve; names were checked before.
+        """
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.load_cert_chain(self._directory / PAIR)
+        pair = self._read(PAIR) or b""
+        chain = pair[: pair.rindex(_END) + len(_END)].decode("ascii") + "\n"
+        self._metrics.certificate_expires(_end_of_served(server, chain))
+        self._trusted = [*self._trusted[-1:], chain]
+        return server, _client("".join(self._trusted))
 
     async def _ready(self) -> None:
         """Call /healthz of this very server as a client would, over TLS."""
-        port = self._socket.getsockname()[1]
-        host = "::1" if self._socket.family == socket.AF_INET6 else "127.0.0.1"
+        host, port = self._socket.getsockname()[:2]
+        host = {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(host, host)
         try:
             async with asyncio.timeout(READY_SECONDS):
                 reader, writer = await asyncio.open_connection(host, port, ssl=self._self_call)
@@ -181,8 +160,30 @@ class Worker:
 
     def _supervisor_gone(self) -> None:
         log.error("the supervisor is gone; this worker ends")
+        shutil.rmtree(self._directory, ignore_errors=True)  # the private key is in there, and nobody else is left
         self._server.should_exit = True
         asyncio.get_running_loop().remove_reader(sys.stdin)
+
+
+def _client(trusted: str) -> ssl.SSLContext:
+    """For a client that trusts these certificates themselves (PEM), and asks for no name."""
+    context = ssl.create_default_context(cadata=trusted)
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
+
+
+def _end_of_served(server: ssl.SSLContext, chain: str) -> float:
+    """When the certificate ends that this context serves (Unix time), as a client sees it: by a handshake in memory."""
+    client = _client(chain)
+    client.verify_flags |= _NO_CHECK_TIME
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = client.wrap_bio(to_client, to_server)
+    sides = (asking, server.wrap_bio(to_server, to_client, server_side=True))
+    for side in sides * 3:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return ssl.cert_time_to_seconds(str((asking.getpeercert() or {})["notAfter"]))
 
 
 def main() -> None:

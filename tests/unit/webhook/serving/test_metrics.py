@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from webhook.serving.metrics import ReviewMetrics, SupervisorMetrics
+from webhook.serving.metrics import ConnectionMetrics, ReviewMetrics, SupervisorMetrics
 
 ROOT = Path(__file__).parents[4]
 CHART = ROOT / "deploy" / "chart"
@@ -18,6 +18,7 @@ READERS = [CHART / "templates" / "prometheusrule.yaml", CHART / "dashboards" / "
 def exported() -> set[str]:
     """The names of all time series."""
     reviews, supervisor = CollectorRegistry(), SupervisorMetrics()
+    ConnectionMetrics(reviews).closed("full")
     ReviewMetrics(reviews).count("injected", "policy", 0.001)
     supervisor.reloaded("settings", applied=True)
     families = [*reviews.collect(), *supervisor.registry.collect()]

@@ -3,102 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-import orjson
 import pytest
 
-from common import tls
-from tests.unit.webhook.serving.test_review import reviewed
-
-NAMES = (*tls.service_names("pyinject", "mesh"), "localhost")
-POD = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [{"name": "app", "image": "app"}]}}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
-
-
-def eventually(attempt: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not attempt():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-class Webhook:
-    """A running `pyinject serve` with files for everything."""
-
-    def __init__(self, directory: Path, *flags: str) -> None:
-        self.directory = directory
-        self.authority = tls.new_authority("test CA", tls.now())
-        self.port, self.metrics_port = free_port(), free_port()
-        self.values = directory / "values"
-        self.values.write_text("{profile: standalone}")
-        self.renew_certificate()
-        self._log = directory / "log"
-        command = [
-            *(sys.executable, "-m", "webhook", "serve", "--address=127.0.0.1", "--workers=2", "--log-format=json"),
-            *(f"--port={self.port}", f"--metrics-port={self.metrics_port}", f"--valuesFile={self.values}"),
-            *(f"--tls-cert-file={directory / 'crt'}", f"--tls-key-file={directory / 'key'}"),
-            *("--service=pyinject", "--namespace=mesh", *flags),
-        ]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(command, stderr=log)
-
-    def renew_certificate(self) -> None:
-        pair = tls.issue(self.authority, NAMES, tls.now())
-        (self.directory / "key").write_bytes(pair.key)
-        (self.directory / "crt").write_bytes(pair.certificate)
-
-    def client(self) -> httpx.Client:
-        context = ssl.create_default_context(cadata=self.authority.certificate.decode())
-        return httpx.Client(base_url=f"https://localhost:{self.port}", verify=context, timeout=10)
-
-    def ready(self) -> bool:
-        try:
-            with self.client() as client:
-                return client.get("/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def review(self) -> dict[str, object]:
-        with self.client() as client:
-            answer = client.post("/inject", content=reviewed(object=POD), headers={"content-type": "application/json"})
-        assert answer.status_code == 200
-        found: dict[str, object] = orjson.loads(answer.content)["response"]
-        return found
-
-    def workers(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(child) for child in children.split()]
-
-    def metric(self, name: str) -> float:
-        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
-        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-    def logged(self, text: str) -> bool:
-        return text in self._log.read_text()
-
-    def serial(self) -> int:
-        pem = ssl.get_server_certificate(("127.0.0.1", self.port))
-        return tls.KeyPair(pem.encode(), b"").leaf.serial_number
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(20)
+from tests.unit.webhook.serving.running import Webhook, eventually
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +36,8 @@ def test_a_review_is_answered_and_counted_once_for_all_workers(webhook: Webhook)
 
 
 def test_all_processes_together_stay_within_200_mib(webhook: Webhook) -> None:
-    def resident(pid: int) -> int:
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-        assert found
-        return int(found[1])
-
     webhook.review()
-    assert sum(map(resident, [webhook.process.pid, *webhook.workers()])) < 200 * 1024
+    assert webhook.resident() < 200
 
 
 def test_a_renewed_certificate_is_served_without_a_restart(webhook: Webhook) -> None:
@@ -140,6 +50,15 @@ def test_a_renewed_certificate_is_served_without_a_restart(webhook: Webhook) -> 
     assert webhook.ready()
     assert webhook.workers() == workers
     assert webhook.metric("pyinject_certificate_expiry_timestamp_seconds") > time.time() + 80 * 86400
+
+
+def test_a_certificate_of_another_kind_of_key_is_served_and_told_at_once(webhook: Webhook) -> None:
+    for rsa_key in (True, False, True):
+        pair = webhook.renew_certificate(rsa_key=rsa_key)
+        eventually(lambda pair=pair: all(webhook.serial() == pair.leaf.serial_number for _ in range(8)))  # type: ignore[misc]
+        assert all(webhook.ready() for _ in range(4))
+        expiry = pair.leaf.not_valid_after_utc.timestamp()
+        eventually(lambda expiry=expiry: webhook.metric("pyinject_certificate_expiry_timestamp_seconds") == expiry)  # type: ignore[misc]
 
 
 def test_settings_that_are_wrong_are_refused_and_the_last_good_ones_stay(webhook: Webhook) -> None:
@@ -161,13 +80,46 @@ def test_a_worker_that_dies_is_replaced_and_the_other_goes_on(webhook: Webhook) 
     assert webhook.metric("pyinject_worker_restarts_total") >= 1
 
 
-def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+def test_a_worker_that_ends_again_and_again_takes_no_connections_with_it(tmp_path: Path) -> None:
     running = Webhook(tmp_path)
+    try:
+        eventually(running.ready)
+        for round_ in range(1, 4):  # by then it is started again only after a pause
+            others = running.workers()
+            os.kill(others[-1], signal.SIGKILL)
+            eventually(lambda n=round_: running.log().count("a worker has ended") == n)  # type: ignore[misc]
+            if round_ < 3:
+                eventually(lambda: len(running.workers()) == 2, 30)
+        assert len(running.workers()) == 1
+        answered = [running.review()["allowed"] for _ in range(12)]
+        assert len(running.workers()) == 1, "the pause was over before the test"
+        assert answered == [True] * 12
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGQUIT], ids=lambda number: number.name)
+def test_whatever_ends_it_the_private_key_goes_too(tmp_path: Path, number: signal.Signals) -> None:
+    folders = tmp_path / "tmp"
+    folders.mkdir()
+    running = Webhook(tmp_path, environ={"TMPDIR": str(folders)})
     eventually(running.ready)
+    assert list(folders.rglob("tls.pem"))
     workers = running.workers()
-    running.process.kill()
-    running.process.wait()
+    running.process.send_signal(number)
+    running.process.wait(20)
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    assert not list(folders.iterdir())
+    assert running.logged('"stopped"') or number is signal.SIGKILL
+
+
+def test_readiness_asks_the_address_that_is_served(tmp_path: Path) -> None:
+    running = Webhook(tmp_path, "--address=127.0.0.2", host="127.0.0.2")
+    try:
+        eventually(running.ready)
+    finally:
+        assert running.stop() == 0
 
 
 def test_sigterm_lets_requests_come_for_a_while_and_answers_all_of_them(tmp_path: Path) -> None:

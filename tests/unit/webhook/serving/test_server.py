@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -12,15 +13,16 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from common import admission
 from common.errors import NotReadyError
 from tests.unit.webhook.serving.test_review import reviewed
+from webhook.limits import Limits
 from webhook.pod.inject import Request, Result, inject
 from webhook.serving import server
 from webhook.serving.metrics import ReviewMetrics
 from webhook.serving.server import Cluster, InjectEndpoint, Reviewer, create_app
 from webhook.settings import Settings
 
+LIMITS = Limits()
 JSON = {"content-type": "application/json"}
 POD = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [{"name": "app", "image": "app"}]}}
 
@@ -28,11 +30,11 @@ POD = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [{"nam
 class Server:
     """The application and what it has counted."""
 
-    def __init__(self, cluster: Cluster | None = None) -> None:
+    def __init__(self, cluster: Cluster | None = None, limits: Limits = LIMITS) -> None:
         self.registry = CollectorRegistry()
         self.not_ready = ""
         reviewer = Reviewer(Settings.load(), cluster or Cluster())
-        self.app = create_app(InjectEndpoint(reviewer, ReviewMetrics(self.registry)), self._ready)
+        self.app = create_app(InjectEndpoint(reviewer, ReviewMetrics(self.registry), limits), self._ready)
 
     async def _ready(self) -> None:
         if self.not_ready:
@@ -51,8 +53,6 @@ class Server:
             transport = httpx.ASGITransport(app=self.app)
             async with httpx.AsyncClient(transport=transport, base_url="https://webhook") as client:
                 return await client.request(method, path, **options)
-
-        import asyncio
 
         return asyncio.run(go())
 
@@ -151,7 +151,7 @@ def test_the_path_names_the_proxy_s_cluster_and_network(
         pytest.param(b"{", JSON, 400, "not-a-review", id="no JSON"),
         pytest.param(reviewed(), {"content-type": "application/yaml"}, 415, "content-type", id="YAML"),
         pytest.param(reviewed(), {}, 415, "content-type", id="no content type"),
-        pytest.param(b" " * (admission.MAX_BODY + 1), JSON, 413, "too-large", id="too large"),
+        pytest.param(b" " * (LIMITS.body_bytes + 1), JSON, 413, "too-large", id="too large"),
     ],
 )
 def test_what_is_no_review_gets_an_http_error_that_says_why(
@@ -181,13 +181,11 @@ def test_a_body_of_unknown_length_is_read_up_to_the_limit(served: Server) -> Non
         "POST", "/inject", content=chunks(size), headers=JSON
     )
     assert send(1_000_000).status_code == 400
-    assert send(admission.MAX_BODY).status_code == 413
+    assert send(LIMITS.body_bytes).status_code == 413
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
-    monkeypatch.setattr(admission, "BODY_SECONDS", 0.05)
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    served = Server(limits=Limits(body_seconds=0.05))
 
     async def nothing() -> AsyncIterator[bytes]:
         await asyncio.sleep(10)

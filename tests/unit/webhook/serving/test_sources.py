@@ -12,9 +12,10 @@ import pytest
 from common import tls
 from common.errors import CertificateError, SettingsError, UsageError
 from webhook.serving import sources
-from webhook.serving.handover import CERTIFICATE, KEY, VALUES
+from webhook.serving.handover import PAIR, VALUES
 from webhook.serving.sources import Refusal, Source, Update
 
+CERTIFICATE, KEY = "tls.crt", "tls.key"
 NAMES = tls.service_names("pyinject", "mesh")
 
 
@@ -78,7 +79,7 @@ def test_a_volume_of_kubernetes_changes_by_a_link(tmp_path: Path, pair: tls.KeyP
     for name in (CERTIFICATE, KEY):
         (tmp_path / name).symlink_to(f"..data/{name}")
     source = sources.certificate_files(tmp_path / CERTIFICATE, tmp_path / KEY, NAMES[0])
-    assert taken(source).files == {CERTIFICATE: pair.certificate, KEY: pair.key}
+    assert taken(source).files == {PAIR: pair.pem}
 
     renewed = tls.issue(tls.new_authority("test CA", tls.now()), NAMES, tls.now())
     write(tmp_path / "second", renewed)
@@ -86,7 +87,7 @@ def test_a_volume_of_kubernetes_changes_by_a_link(tmp_path: Path, pair: tls.KeyP
     (tmp_path / "..new").replace(link)
     shutil.rmtree(tmp_path / "first")
     update = taken(source)
-    assert update.files == {CERTIFICATE: renewed.certificate, KEY: renewed.key}
+    assert update.files == {PAIR: renewed.pem}
     assert update.expires == renewed.leaf.not_valid_after_utc
 
 
@@ -98,7 +99,7 @@ def test_a_certificate_without_its_key_yet_is_not_taken(tmp_path: Path, pair: tl
     certificate.write_bytes(renewed.certificate)
     refused(source, CertificateError, "belongs to another certificate")
     key.write_bytes(renewed.key)
-    assert taken(source).files[KEY] == renewed.key
+    assert taken(source).files[PAIR] == renewed.pem
 
 
 def test_a_certificate_that_has_expired_is_an_error_at_the_start(tmp_path: Path) -> None:
