@@ -17,7 +17,8 @@ from typing import Final
 
 from common import jsonio
 from common.errors import SettingsError
-from webhook.errors import AnnotationError
+from webhook.errors import AnnotationError, InjectionError
+from webhook.limits import ANNOTATIONS_BYTES, PROXY_CONFIG_BYTES
 from webhook.settings.proxyconfig import parse as parse_proxy_config
 
 STATUS = "sidecar.istio.io/status"
@@ -109,6 +110,12 @@ def _parsed(text: str) -> object:
         return None
 
 
+def _is_proxy_config(text: str) -> bool:
+    if len(text) > PROXY_CONFIG_BYTES:
+        raise SettingsError(f"{len(text)} characters are more than {PROXY_CONFIG_BYTES}")
+    return parse_proxy_config(text) is not None
+
+
 _IS_QUANTITY = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?").fullmatch
 
 
@@ -142,7 +149,7 @@ ANNOTATIONS: Final[Mapping[str, Value]] = {
     INJECT: Value("true or false; else: selectors and policy decide, with a warning"),
     TEMPLATES: _NAMES,
     NATIVE_SIDECAR: Value("false: no; anything else: yes"),
-    PROXY_CONFIG: Value("a proxy configuration in YAML", lambda text: parse_proxy_config(text) is not None),
+    PROXY_CONFIG: Value("a proxy configuration in YAML", _is_proxy_config),
     INTERCEPTION_MODE: _MODE,
     INBOUND_PORTS: _PORTS_OR_ALL,
     NOT_INBOUND_PORTS: _PORTS,
@@ -223,7 +230,10 @@ LABELS: Final = frozenset(
 
 
 def check(annotations: Mapping[str, str]) -> None:
-    """Raise AnnotationError for the first annotation whose value is not allowed."""
+    """Raise InjectionError for annotations that are too many, and for the first whose value is not allowed."""
+    size = sum(map(len, annotations)) + sum(map(len, annotations.values()))
+    if size > ANNOTATIONS_BYTES:
+        raise InjectionError(f"annotations: {size} characters are more than the API server takes, {ANNOTATIONS_BYTES}")
     for name, value in annotations.items():
         rule = ANNOTATIONS.get(name)
         if rule is None or rule.fits is None:

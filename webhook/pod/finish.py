@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common import jsonio
+from webhook.errors import InjectionError
+from webhook.limits import ARGUMENT_BYTES
 from webhook.pod import annotations as names
 from webhook.pod import podtree
 from webhook.pod.podtree import Container, Pod
@@ -35,13 +37,26 @@ def ordered(pod: Pod, *, hold: bool) -> Pod:
     if podtree.find(inits, PROXY) is not None:
         asked = podtree.annotations_of(pod).get(names.BEFORE_PROXY, "")
         after = _moved(_moved(inits, CORE_DUMP, first=True), PROXY, first=True)
-        for name in reversed(list(dict.fromkeys(asked.split(",") if asked else ()))):
-            after = _moved(after, name, first=True)
+        after = _first(after, dict.fromkeys(asked.split(",") if asked else ()))
         after = _moved(_moved(after, VALIDATION, first=True), INIT, first=True)
     else:
         after = _moved(_moved(inits, VALIDATION, first=True), INIT, first=False)
         after = _moved(after, CORE_DUMP, first=False)
     return pod if _same(inits, after) else podtree.with_spec(pod, "initContainers", after)
+
+
+def check_arguments(pod: Pod) -> None:
+    """Raise InjectionError for a proxy that Linux would not start: an argument of it is too long.
+
+    Of a proxy whose bootstrap is an argument: the app's probes are in it.
+    """
+    for argument in (podtree.find_in_pod(pod, PROXY) or {}).get("args") or ():
+        # only what has four bytes a character at the most needs no counting
+        if len(argument) * 4 >= ARGUMENT_BYTES and (size := len(argument.encode())) >= ARGUMENT_BYTES:
+            raise InjectionError(
+                f"container {PROXY}: an argument of {size} bytes, and Linux takes {ARGUMENT_BYTES - 1}; it holds the "
+                f'app\'s probes and names: use fewer, or annotation {names.REWRITE_PROBES}: "false"'
+            )
 
 
 def _status(added: Pod, revision: str) -> str:
@@ -58,6 +73,13 @@ def _moved(containers: list[Container], name: str, *, first: bool) -> list[Conta
         return containers
     rest = podtree.without(containers, (name,))
     return [container, *rest] if first else [*rest, container]
+
+
+def _first(containers: list[Container], names: Iterable[str]) -> list[Container]:
+    """The containers with those of these names first, in their order."""
+    by_name = {container.get("name"): container for container in containers}
+    asked = [name for name in names if name in by_name]
+    return [*(by_name[name] for name in asked), *podtree.without(containers, asked)] if asked else containers
 
 
 def _same(before: list[Container], after: list[Container]) -> bool:

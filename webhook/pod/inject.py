@@ -106,6 +106,7 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     app_metrics = carried.get(prometheus.VARIABLE)
     pod = prometheus.merge_metrics(pod, settings.status_port, app_metrics, default=settings.prometheus_merge)
     pod = _with_probes(pod, earlier_probers, probe_port(settings, podtree.annotations_of(pod), proxy))
+    finish.check_arguments(pod)
     pod = finish.marked(
         pod, overlaid.added, settings.revision, environment.get(NETWORK_VARIABLE, ""), settings.injected_annotations
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webhook.errors import InjectionError
+from webhook.limits import TEMPLATES
 from webhook.merging import strategic
 from webhook.pod import annotations as names
 from webhook.pod import authored, earlier, podtree
@@ -93,4 +94,7 @@ def template_names(settings: Settings, annotations: Mapping[str, str]) -> list[s
     """The names of the templates for a pod with these annotations, in the order in which they are laid over it."""
     asked = annotations.get(names.TEMPLATES)
     chosen = settings.default_templates if asked is None else [name.strip() for name in asked.split(",")]
-    return [template for name in chosen for template in settings.aliases.get(name, (name,))]
+    found = [template for name in chosen for template in settings.aliases.get(name, (name,))]
+    if len(found) > TEMPLATES:
+        raise InjectionError(f"annotation {names.TEMPLATES}: {len(found)} templates are more than {TEMPLATES}")
+    return found

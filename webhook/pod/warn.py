@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
+from webhook.limits import MISSPELT, NAME_LENGTH
 from webhook.pod import podtree
 from webhook.pod.annotations import ANNOTATIONS, LABELS, NATIVE_SIDECAR, REWRITE_PROBES, STATUS_PORT
 from webhook.pod.podtree import Container, Pod
@@ -43,8 +45,9 @@ def warnings(before: Pod, after: Pod, namespace: str, namespace_metadata: Mappin
 
 
 def _misspelt(kind: str, given: Mapping[str, str], known: frozenset[str]) -> Iterator[str]:
-    for name in given:
-        if "istio" in name and name not in known and (nearest := _nearest(name, known)):
+    strange = (name for name in given if "istio" in name and name not in known and len(name) <= NAME_LENGTH)
+    for name in islice(strange, MISSPELT):
+        if nearest := _nearest(name, known):
             yield f"{kind} {name} has no effect; did you mean {nearest}?"
 
 
@@ -54,7 +57,7 @@ def _nearest(name: str, known: frozenset[str]) -> str:
     from difflib import get_close_matches
 
     lowered = {candidate.lower(): candidate for candidate in known}
-    found = get_close_matches(name[:256].lower(), lowered, n=1, cutoff=_ALIKE)
+    found = get_close_matches(name.lower(), lowered, n=1, cutoff=_ALIKE)
     return lowered[found[0]] if found else ""
 
 

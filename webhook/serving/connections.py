@@ -98,6 +98,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, {})
         self.handshake: asyncio.Task[Any] | None = None
         self._all = connections
+        self._made = False
         self._head: int | None = 0  # bytes of the request's head so far; None while its body comes
         self._refusal = (400, "this is no HTTP request")
 
@@ -106,7 +107,7 @@ class Connection(HttpToolsProtocol):
         self._all.closed(why)
         halfway = self in self._all.half
         self._all.forget(self)
-        if self.transport is None:
+        if not self._made:
             if self.handshake is not None:
                 self.handshake.cancel()
             return
@@ -117,6 +118,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The handshake is done."""
         super().connection_made(transport)
+        self._made = True
         self._all.move(self, self._all.new, self.loop.time())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -196,7 +198,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-class Acceptor(asyncio.AbstractServer):
+class Acceptor:
     """Takes connections from a socket that other processes accept from as well, one at a time: so they share them."""
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from common import jsonio
@@ -88,8 +89,9 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
 }
 
 
+@lru_cache(maxsize=64)
 def parse(source: str) -> ProxyConfig:
-    """The configuration in a YAML or JSON text. Raises SettingsError."""
+    """The configuration in a YAML or JSON text, the same object for the same text. Raises SettingsError."""
     return checked(load_yaml(source, "proxy configuration", aliases=False), "proxy configuration")
 
 
