@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from common.admission import HTTPError, check_headers, encode, encode_refused, read_body, request_of
+from common.admission import Bodies, HTTPError, check_headers, encode, encode_refused, request_of
 from common.errors import ReviewError
 from mesh.model.gatewayapi import GROUP as GATEWAY_API
 from mesh.model.kinds import ISTIO, Kind, kind_of
@@ -135,13 +135,14 @@ class Endpoint:
 
     def __init__(self, reviewer: Reviewer, metrics: Metrics) -> None:
         self._reviewer, self._metrics = reviewer, metrics
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         started = time.perf_counter()
         try:
             check_headers(scope)
-            answer = await self._reviewer.answer(await read_body(receive))
+            answer = await self._reviewer.answer(await self._bodies.read(receive))
         except HTTPError as error:
             answer = Answer(error.status, error.message.encode(), "malformed", cause=error.message)
         content_type = b"application/json" if answer.status == 200 else b"text/plain; charset=utf-8"
