@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,7 +70,7 @@ class Status:
             "namespace": proxy.namespace,
             "cluster_id": str(proxy.metadata.get("CLUSTER_ID") or ""),
             "address": proxy.addresses[0] if proxy.addresses else "",
-            "envoy": _version(proxy.metadata),
+            "envoy": proxy.version,
             "protocol": "delta" if one.delta else "sotw",
             "connected": _moment(one.since),
             "types": {
@@ -138,10 +137,6 @@ def _by_code(problems: list[Problem]) -> dict[tuple[str, str], int]:
 def _shown(type_url: str, body: bytes) -> dict[str, Any]:
     kind = type_url.rpartition("/")[2]
     return redact(kind, decode(kind, body))
-
-
-def _version(metadata: Mapping[str, Any]) -> str:
-    return str(metadata.get("ENVOY_VERSION") or "")
 
 
 def _moment(seconds: float) -> str:

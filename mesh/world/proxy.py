@@ -30,6 +30,8 @@ class Proxy:
     service_account: str = ""
     locality: Locality = NOWHERE
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    """Envoy's, as 1.40.0."""
 
     @property
     def name(self) -> str:
@@ -72,7 +74,14 @@ def proxy_of(node: Mapping[str, Any]) -> Proxy:
         service_account=str(metadata.get("SERVICE_ACCOUNT") or ""),
         locality=Locality(*(str(where.get(part) or "") for part in ("region", "zone", "sub_zone"))),
         metadata=metadata,
+        version=_version(node.get("user_agent_build_version") or {}),
     )
+
+
+def _version(build: Mapping[str, Any]) -> str:
+    numbers = build.get("version") or {}
+    parts = (numbers.get(part, 0) for part in ("major_number", "minor_number", "patch"))
+    return ".".join(map(str, parts)) if numbers else ""
 
 
 @dataclass(frozen=True, slots=True)
