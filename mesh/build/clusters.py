@@ -180,8 +180,9 @@ def _group(group: Group) -> Message:
         ],
         "load_balancing_weight": group.weight,
     }
-    if any(group.locality):
-        made["locality"] = dict(zip(("region", "zone", "sub_zone"), group.locality, strict=True))
+    # also where nothing is known of it: gRPC's own client takes no endpoints without
+    told = zip(("region", "zone", "sub_zone"), group.locality, strict=True)
+    made["locality"] = {part: name for part, name in told if name}
     if group.priority:
         made["priority"] = group.priority
     return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from mesh.build import clusters, gateway, inbound, outbound, tables
+from mesh.build import clusters, gateway, inbound, outbound, proxyless, tables
 from mesh.build.filters import ready_listener
 from mesh.build.inbound import Instance, instance_of
 from mesh.build.outbound import Bind
@@ -220,6 +220,39 @@ def gateway_secrets(world: World, scope: Scope, ports: Ports) -> Part:
     return _part(secret_unit(world, scope, name) for name in gateway.credentials(world, scope, ports))
 
 
+@query
+def plain_listeners(world: World, scope: Scope) -> Part:
+    """LDS of gRPC's own clients."""
+    return _part(
+        unit(LISTENER, name, lambda name=name: proxyless.listener(world, scope, name), ())  # type: ignore[misc]
+        for name in proxyless.targets(world, scope)
+    )
+
+
+@query
+def plain_table_unit(world: World, scope: Scope, host: str, port: int) -> Unit:
+    """A route table of gRPC's own clients."""
+    return unit(TABLE, proxyless.table_name(host, port), lambda: proxyless.table(world, scope, host, port), ())
+
+
+@query
+def plain_tables(world: World, scope: Scope) -> Part:
+    """RDS of gRPC's own clients."""
+    return _part(plain_table_unit(world, scope, *meant) for meant in proxyless.table_names(world, scope))
+
+
+@query
+def plain_cluster_unit(world: World, scope: Scope, name: ClusterName) -> Unit:
+    """A cluster of gRPC's own clients."""
+    return unit(CLUSTER, str(name), lambda: proxyless.plain_cluster(world, scope, name), ())
+
+
+@query
+def plain_clusters(world: World, scope: Scope) -> Part:
+    """CDS of gRPC's own clients."""
+    return _part(plain_cluster_unit(world, scope, name) for name in clusters.cluster_names(world, scope))
+
+
 class Seat(NamedTuple):
     """All that a proxy's state depends on; proxies of one seat have the same state."""
 
@@ -228,11 +261,15 @@ class Seat(NamedTuple):
     """A sidecar's pod."""
     ports: Ports = ()
     """A gateway's ports."""
+    plain: bool = False
+    """A program that speaks xDS itself, without a proxy."""
 
 
 def seat_of(world: World, proxy: Proxy) -> Seat:
     """The seat of a proxy."""
     scope, instance = scope_of(world, proxy), instance_of(proxy)
+    if proxy.metadata.get("GENERATOR") == "grpc":
+        return Seat(scope, plain=True)
     return Seat(scope, instance) if proxy.kind == "sidecar" else Seat(scope, None, gateway_ports(world, instance))
 
 
@@ -243,6 +280,14 @@ Asked = tuple[Callable[..., Part], tuple[Hashable, ...]]
 def parts(seat: Seat) -> Mapping[str, tuple[Asked, ...]]:
     """The queries that a proxy's state is put together from, by type URL."""
     scope = seat.scope
+    if seat.plain:
+        return {
+            CLUSTERS: ((plain_clusters, (scope,)),),
+            ASSIGNMENTS: ((assignments, (scope,)),),
+            LISTENERS: ((plain_listeners, (scope,)),),
+            TABLES: ((plain_tables, (scope,)),),
+            SECRETS: (),
+        }
     if seat.instance is None:
         gate = (scope, seat.ports)
         return {
@@ -289,6 +334,8 @@ def steps(world: World, seat: Seat) -> Iterable[Callable[[], object]]:
     for name in clusters.cluster_names(world, scope):
         yield lambda name=name: cluster_unit(world, scope, name)  # type: ignore[misc]
         yield lambda name=name: assignment_unit(world, scope, name)  # type: ignore[misc]
+    if seat.plain:
+        return
     if seat.instance is None:
         for table in gateway.gateway_tables(world, scope, ports):
             for host in gateway.gateway_hosts(world, scope, ports, table):

@@ -9,13 +9,17 @@ import concurrent.futures
 import json
 import os
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 
 from mesh.encode import check, encode
 from mesh.encode.resource import Part, Snapshot, encoded
+from mesh.serve.plane import Plane
+from mesh.world.events import Listed
 from mesh.xds.types import CDS, EDS, LDS, RDS
+from tests.unit.mesh.objects import endpoints, event, pod, service
 from tests.unit.mesh.serve.streams import NODE_ID, HandMade, serving
 
 TARGET = "reviews.bookinfo:9080"
@@ -95,6 +99,73 @@ async def calls(process, count):
     process.stdin.write(f"{count}\n".encode())
     await process.stdin.drain()
     return json.loads(await process.stdout.readline())
+
+
+def shared(ports, first):
+    """The objects of a service in two versions, with a share of so many per cent for the first."""
+    metadata = {"namespace": "bookinfo", "name": "reviews"}
+    subsets = [{"name": one, "labels": {"version": one}} for one in ports]
+    weights = zip(ports, (first, 100 - first), strict=True)
+    route = [{"destination": {"host": "reviews", "subset": one}, "weight": weight} for one, weight in weights]
+    api = {"apiVersion": "networking.istio.io/v1", "metadata": metadata}
+    things = [
+        api | {"kind": "DestinationRule", "spec": {"host": "reviews", "subsets": subsets}},
+        api | {"kind": "VirtualService", "spec": {"hosts": ["reviews"], "http": [{"route": route}]}},
+        service("reviews", "10.96.0.1", ("grpc", 9080), namespace="bookinfo"),
+    ]
+    for number, (version, where) in enumerate(ports.items()):
+        # all on this machine, each at a port of its own
+        made = endpoints("reviews", "127.0.0.1", ports=[("grpc", where)], namespace="bookinfo", number=number)
+        made["endpoints"][0]["targetRef"]["name"] = version
+        things += [made, pod(version, "127.0.0.1", "bookinfo", version=version)]
+    return [event(one) for one in things]
+
+
+@asynccontextmanager
+async def built(events):
+    """A mesh whose states are built from objects."""
+    plane = Plane(["Service"])
+    plane.deliver([*events, Listed("Service")])
+    running = asyncio.create_task(plane.run())
+    try:
+        yield plane
+    finally:
+        running.cancel()
+
+
+def test_it_is_told_what_objects_say():
+    (one, one_port), (two, two_port) = backend("v1"), backend("v2")
+    ports = {"v1": one_port, "v2": two_port}
+
+    async def talk():
+        async with built(shared(ports, 90)) as mesh, serving(mesh) as served:
+            environment = os.environ | {"GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(bootstrap(served.bound[0]))}
+            program = Path(__file__).with_name("grpc_client.py")
+            client = await asyncio.create_subprocess_exec(
+                sys.executable, program, TARGET, env=environment,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            try:
+                assert json.loads(await client.stdout.readline())["ready"] in ports
+                counted = await calls(client, 500)
+                assert set(counted) == {"v1", "v2"}
+                assert 10 <= counted["v2"] <= 110
+                mesh.deliver(shared(ports, 0))
+                while "v1" in (counted := await calls(client, 50)):
+                    pass
+                assert counted == {"v2": 50}  # no call has failed either
+                assert not any(
+                    ledger.refused for live in served.connections for ledger in live.machine.ledgers.values()
+                )
+            finally:
+                client.stdin.close()
+                await client.wait()
+
+    try:
+        asyncio.run(asyncio.wait_for(talk(), 60))
+    finally:
+        one.stop(0)
+        two.stop(0)
 
 
 def test_it_splits_its_calls_by_weight_and_follows_a_live_change():
