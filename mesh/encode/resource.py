@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import is_
 
 from mesh.model.meta import ObjectRef
 
@@ -60,6 +61,12 @@ class Part(Mapping[str, Encoded]):
     def __len__(self) -> int:
         return len(self._resources)
 
+    def __eq__(self, other: object) -> bool:
+        # Mapping's would copy both
+        return self is other or (isinstance(other, Part) and self._resources == other._resources)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def changes_since(self, older: Part) -> Changes:
         """What is other here than in `older`. All streams of a class ask the same, so the answer is kept."""
         if self._since is None or self._older is not older:
@@ -95,6 +102,10 @@ class Snapshot:
         """How many there are."""
         return sum(len(part) for part in self.parts)
 
+    def is_same(self, other: Snapshot) -> bool:
+        """Is it put together from the very same parts: queries keep a part as long as it is equal."""
+        return len(self.parts) == len(other.parts) and all(map(is_, self.parts, other.parts))
+
     def names(self) -> Iterator[str]:
         """All names."""
         for part in self.parts:
@@ -114,3 +125,8 @@ class Snapshot:
 
 
 State = Mapping[str, Snapshot]
+
+
+def is_same(state: State, other: State) -> bool:
+    """Is there nothing else in the one than in the other; told without looking into parts."""
+    return state.keys() == other.keys() and all(one.is_same(other[url]) for url, one in state.items())

@@ -265,6 +265,9 @@ class Seat(NamedTuple):
     """A program that speaks xDS itself, without a proxy."""
 
 
+NOBODY = Instance("", "", (), ())
+
+
 def seat_of(world: World, proxy: Proxy) -> Seat:
     """The seat of a proxy."""
     scope, instance = scope_of(world, proxy), instance_of(proxy)
@@ -326,6 +329,11 @@ def release(world: World, seat: Seat) -> None:
     for asked in parts(seat).values():
         for part, args in asked:
             world.release(part, *args)
+
+
+def shared(seat: Seat) -> Seat:
+    """One and the same for all seats whose `steps` are the same."""
+    return seat if seat.instance is None else Seat(seat.scope, NOBODY)
 
 
 def steps(world: World, seat: Seat) -> Iterable[Callable[[], object]]:

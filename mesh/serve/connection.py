@@ -58,6 +58,7 @@ class Connection:
         end = time.monotonic() + seconds
         self._take(first)
         reader = asyncio.create_task(self._read(read))
+        reader.add_done_callback(lambda _: self._awake.set())
         try:
             while not reader.done():
                 self._awake.clear()
@@ -68,22 +69,25 @@ class Connection:
                     return
                 for response in self.machine.next(now):
                     await self._write(write, wire.write(response, delta=self.delta))
-                await self._wait(reader, end)
+                await self._wait(end)
             reader.result()
         finally:
             reader.cancel()
 
-    async def _wait(self, reader: asyncio.Task[None], end: float) -> None:
-        deadline = self.machine.deadline
-        until = min(end if time.monotonic() < end else end + DRAIN_SECONDS, deadline if deadline is not None else end)
-        timeout = max(0.0, until - time.monotonic()) if not self._awake.is_set() else 0.0
-        awake = asyncio.ensure_future(self._awake.wait())
-        await asyncio.wait((awake, reader), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        awake.cancel()
+    async def _wait(self, end: float) -> None:
+        deadline, now = self.machine.deadline, time.monotonic()
+        until = min(end if now < end else end + DRAIN_SECONDS, deadline if deadline is not None else end)
+        # a timer that sets the flag, and no task: this is what a change costs each stream
+        timer = asyncio.get_running_loop().call_later(max(0.0, until - now), self._awake.set)
+        try:
+            await self._awake.wait()
+        finally:
+            timer.cancel()
 
     async def _write(self, write: Callable[[bytes], Awaitable[None]], body: bytes) -> None:
         try:
-            await asyncio.wait_for(write(body), WRITE_SECONDS)
+            async with asyncio.timeout(WRITE_SECONDS):
+                await write(body)
         except TimeoutError:
             raise StuckError(f"took none of {len(body)} bytes within {WRITE_SECONDS:.0f} s") from None
 

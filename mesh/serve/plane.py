@@ -9,12 +9,13 @@ moment; a build gives way every 10 ms, so that streams are answered meanwhile.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterable
 
 from mesh.encode import snapshot
-from mesh.encode.resource import State
+from mesh.encode.resource import State, is_same
 from mesh.encode.snapshot import Seat
 from mesh.serve.metrics import Metrics
 from mesh.world import gather
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 SLICE_SECONDS = 0.01
 FEW_CHANGES = 50
+GARBAGE_OBJECTS = 100_000
 URGENT_KINDS = frozenset({"EndpointSlice", "Pod"})
 
 
@@ -120,7 +122,8 @@ class Plane:
             return
         until = time.monotonic() + SLICE_SECONDS
         states: dict[Seat, State] = {}
-        built = {session.seat for session in self.sessions if session.state}
+        walked: set[Seat] = set()
+        built = {snapshot.shared(session.seat) for session in self.sessions if session.seat and session.state}
         for session in list(self.sessions):
             seat = snapshot.seat_of(self.world, session.proxy)
             if seat != session.seat:
@@ -131,21 +134,26 @@ class Plane:
             if seat in states:
                 continue
             # a few changes are soon built; walking all steps to find them would cost more
-            large = seat not in built or len(changed) > FEW_CHANGES
+            shared = snapshot.shared(seat)
+            large = shared not in built or (len(changed) > FEW_CHANGES and shared not in walked)
             for step in snapshot.steps(self.world, seat) if large else ():
                 step()
                 if time.monotonic() > until:
                     await asyncio.sleep(0)
                     until = time.monotonic() + SLICE_SECONDS
+            built.add(shared)
+            walked.add(shared)
             states[seat] = snapshot.state_of(self.world, seat)
         self._built = time.monotonic()
         self.builds += 1
         for session in list(self.sessions):
             state = states.get(session.seat) if session.seat else None
-            if state is not None and state != session.state:
+            if state is not None and not is_same(state, session.state):
                 session.state, session.changed_at = state, came
                 session.wake()
         self.world.collect()
+        if not self.ready.is_set():
+            _pass_over_what_lasts()
         self.ready.set()
         self.metrics.builds.inc()
         self.metrics.build_seconds.observe(self._built - began)
@@ -155,3 +163,10 @@ class Plane:
         if changed:
             seconds = round(self._built - began, 4)
             log.debug("built", extra={"fields": {"changed": len(changed), "seconds": seconds}})
+
+
+def _pass_over_what_lasts() -> None:
+    """The objects and what is made of them live long and in no cycles: the collector need not look again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)

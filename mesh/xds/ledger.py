@@ -82,8 +82,7 @@ class Ledger:
     def _at_rest(self, name: str, state: Snapshot) -> Encoded:
         return state.get(name) or (empty(name) if self.kind.named else GONE)
 
-    def _target(self, name: str) -> Encoded:
-        has, found = self.has(name), self.base.get(name)
+    def _target(self, name: str, has: Encoded | None, found: Encoded | None) -> Encoded:
         if found is None:
             if self.kind.lasts and has is not None and has is not GONE:
                 return has
@@ -116,11 +115,12 @@ class Ledger:
     def _look(self) -> Pending:
         found = Pending()
         for name in sorted(self._dirty):
-            has, target = self.has(name), self._target(name)
+            has, found_now = self.has(name), self.base.get(name)
+            target = self._target(name, has, found_now)
             if has is not None and (has.version == target.version or self._was_refused(name, target)):
                 self._dirty.discard(name)
                 self._settle(name, has)
-            elif has is not None and has is not GONE and self.base.get(name) is None:
+            elif has is not None and has is not GONE and found_now is None:
                 found.removes[name] = target
             else:
                 found.puts[name] = target

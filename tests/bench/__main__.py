@@ -12,8 +12,9 @@ from rich.console import Console
 
 from tests.bench import cluster, growth, interception, pipeline, plot, report, webhook
 from tests.bench.errors import BenchError
+from tests.bench.mesh import control, scale
 
-SECTIONS = ("pipeline", "webhook", "size", "init", "cluster")
+SECTIONS = ("pipeline", "webhook", "size", "init", "mesh", "growth", "cluster")
 
 
 def main() -> int:
@@ -41,6 +42,8 @@ def main() -> int:
     report.write(options.json, figures)
     if "size" in options.sections:
         options.plot.write_text(plot.growth(figures))
+    if "growth" in options.sections:
+        options.plot.with_stem(f"{options.plot.stem}-mesh").write_text(plot.mesh(figures))
     if options.markdown:
         options.markdown.write_text("\n".join([f"{report.describe(figures)}\n", *map(report.markdown, tables)]))
     return 0
@@ -49,7 +52,10 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=f"any of {', '.join(SECTIONS)} (default: all but cluster)"
+        "sections",
+        nargs="*",
+        metavar="SECTION",
+        help=f"any of {', '.join(SECTIONS)} (default: all but growth and cluster)",
     )
     parser.add_argument("--quick", action="store_true", help="few and short rounds: a first look, in about a minute")
     parser.add_argument("--rounds", type=int, help="how often everything is measured (default 7; quick: 2)")
@@ -62,7 +68,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--markdown", type=Path, help="write the tables to this file too, as they stand in the docs")
     options = parser.parse_args()
-    options.sections = options.sections or list(SECTIONS[:-1])
+    options.sections = options.sections or list(SECTIONS[:-2])
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"{', '.join(sorted(unknown))}: sections are {', '.join(SECTIONS)}")
     options.rounds = options.rounds or (2 if options.quick else 7)
@@ -77,6 +83,8 @@ def _sections(options: argparse.Namespace, folder: Path) -> list[Callable[[], re
         "webhook": lambda: webhook.run(folder, rounds, seconds, connections),
         "size": lambda: growth.run(folder, rounds, seconds),
         "init": lambda: interception.run(rounds * 4),
+        "mesh": lambda: control.run(folder, rounds),
+        "growth": lambda: scale.run(folder, rounds),
         "cluster": lambda: cluster.run(folder, rounds * 15),
     }
     return [runs[name] for name in options.sections]

@@ -18,13 +18,13 @@ _STYLE = """
   .title { font-size: 15px; font-weight: 600 }
   .grid { stroke: #d0d7de; stroke-width: 1 }
   .line { fill: none; stroke-width: 2.5 }
-  .s0 { stroke: #0969da } .s1 { stroke: #9a6700 } .s2 { stroke: #1a7f37 }
-  .d0 { fill: #0969da } .d1 { fill: #9a6700 } .d2 { fill: #1a7f37 }
+  .s0 { stroke: #0969da } .s1 { stroke: #9a6700 } .s2 { stroke: #1a7f37 } .s3 { stroke: #8250df }
+  .d0 { fill: #0969da } .d1 { fill: #9a6700 } .d2 { fill: #1a7f37 } .d3 { fill: #8250df }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
     .grid { stroke: #3d444d }
-    .s0 { stroke: #58a6ff } .s1 { stroke: #d29922 } .s2 { stroke: #3fb950 }
-    .d0 { fill: #58a6ff } .d1 { fill: #d29922 } .d2 { fill: #3fb950 }
+    .s0 { stroke: #58a6ff } .s1 { stroke: #d29922 } .s2 { stroke: #3fb950 } .s3 { stroke: #a371f7 }
+    .d0 { fill: #58a6ff } .d1 { fill: #d29922 } .d2 { fill: #3fb950 } .d3 { fill: #a371f7 }
   }
 """
 
@@ -37,6 +37,16 @@ def growth(figures: Mapping[str, Figure]) -> str:
         for suffix, scale in ((".webhook_ms", 1.0), (".bare_ms", 1.0), (".pipeline_us", 0.001))
     ]
     return _svg("Median time of a review (ms), one HTTPS connection", "environment variables of the pod", names, lines)
+
+
+def mesh(figures: Mapping[str, Figure]) -> str:
+    """The plot of the section `growth`: changes, by the number of proxies."""
+    names = ("a route", "the same bytes", "an endpoint", "the same bytes")
+    lines = [
+        _points(figures, "mesh.growth.proxies", f".{key}_cpu_ms", 1.0)
+        for key in ("route", "route_floor", "endpoint", "endpoint_floor")
+    ]
+    return _svg("Processor time of a change (ms), 1,000 Services", "proxies", names, lines)
 
 
 def _points(figures: Mapping[str, Figure], prefix: str, suffix: str, scale: float) -> list[Point]:

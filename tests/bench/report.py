@@ -26,6 +26,14 @@ TARGETS: dict[str, tuple[str, float]] = {
     "init.apply.ratio": ("<=", 2.2),
     "init.again.ratio": ("<=", 1.5),
     "init.rss_mib": ("<=", 20),
+    "mesh.sync.cpu_ratio": ("<=", 3.0),
+    "mesh.endpoint.last_ratio": ("<=", 3.0),
+    "mesh.endpoint.last_ms": ("<=", 50),
+    "mesh.endpoint.cpu_ms": ("<=", 15),
+    "mesh.route.last_ratio": ("<=", 3.0),
+    "mesh.route.cpu_ms": ("<=", 300),
+    "mesh.rss_mib": ("<=", 300),
+    "mesh.restart.bytes_ratio": ("<=", 0.01),
 }
 
 

@@ -146,3 +146,22 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(A)
     (tmp_path / "up").symlink_to(tmp_path)
     assert names(Files(tmp_path).look()) == ["a"]
+
+
+def test_a_file_that_alone_is_other_needs_no_walk(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml", ".b.yaml"):
+        (tmp_path / name).write_text(A)
+    (tmp_path / "sub.yaml").mkdir()
+    source = Files(tmp_path)
+    source.look()
+    (tmp_path / "a.yaml").unlink()
+    (tmp_path / "b.yaml").write_text(B)
+    few = source._few([tmp_path / "b.yaml", tmp_path / ".b.yaml"])
+    assert few is not None
+    assert list(few) == ["b.yaml"]
+    # a.yaml is not looked at, and so is not gone
+    events = source.look(frozenset({str(tmp_path / "b.yaml")}), None, few)
+    assert names(events) == ["a", "b"]  # what b.yaml held is now a.yaml's alone
+    assert not names(events, Remove)
+    for path in ("gone.yaml", "sub.yaml", "..data", "sub.yaml/c"):
+        assert source._few([tmp_path / "b.yaml", tmp_path / path]) is None, path

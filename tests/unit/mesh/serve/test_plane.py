@@ -1,0 +1,84 @@
+"""The loop from events to states: what a change costs each stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from mesh.encode import snapshot
+from mesh.encode.resource import Part
+from mesh.encode.snapshot import Seat
+from mesh.model.kinds import BY_KEY
+from mesh.serve.plane import FEW_CHANGES, Plane
+from mesh.world.events import Listed
+from mesh.world.world import World
+from tests.unit.mesh.objects import Object, endpoints, event, service, sidecar
+
+WORLD = [service("a", "10.96.0.1", ("http", 80)), endpoints("a", "10.1.0.1")]
+
+
+def plane_of(proxies: int, *objects: Object) -> tuple[Plane, Callable[[], int]]:
+    """With so many proxies of one class; and how many of them were woken since."""
+    plane, woken = Plane(BY_KEY), list[int]()
+    for number in range(proxies):
+        plane.connect(sidecar(f"p-{number}"), lambda number=number: woken.append(number))  # type: ignore[misc]
+    plane.deliver([*map(event, objects), *map(Listed, BY_KEY)])
+
+    def count() -> int:
+        found = len(woken)
+        woken.clear()
+        return found
+
+    return plane, count
+
+
+def test_a_change_wakes_all_that_it_reaches_and_compares_nothing_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    original = Part.__eq__
+
+    def counted(self: Part, other: object) -> bool:
+        compared.append(self)
+        return original(self, other)
+
+    def cost(proxies: int) -> int:
+        async def talk() -> int:
+            plane, woken = plane_of(proxies, *WORLD)
+            await plane._build()
+            assert woken() == proxies
+            await plane._build()
+            assert woken() == 0
+            compared.clear()
+            plane.deliver([event(endpoints("a", "10.1.0.1", "10.1.0.2"))])
+            await plane._build()
+            assert woken() == proxies
+            return len(compared)
+
+        return asyncio.run(talk())
+
+    monkeypatch.setattr(Part, "__eq__", counted)
+    assert cost(20) == cost(2)
+
+
+def test_proxies_that_share_all_are_walked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = []
+    original = snapshot.steps
+
+    def counted(world: World, seat: Seat) -> Iterable[Callable[[], object]]:
+        walked.append(seat)
+        return original(world, seat)
+
+    async def talk() -> None:
+        plane, woken = plane_of(20, *WORLD)
+        await plane._build()
+        assert len(walked) == 1
+        walked.clear()
+        many = [service(f"s-{number}", f"10.96.1.{number}", ("http", 80)) for number in range(FEW_CHANGES + 1)]
+        plane.deliver(map(event, many))
+        await plane._build()
+        assert len(walked) == 1
+        assert woken() == 40
+
+    monkeypatch.setattr(snapshot, "steps", counted)
+    asyncio.run(talk())
