@@ -52,9 +52,10 @@ def bill(mesh: Cluster) -> Iterator[str]:
     with mesh.namespace({"istio-injection": "enabled"}) as name:
         versions = []
         for version in VERSIONS:
-            # the app ends when nobody sends to it any more, as one that is rolled out has to
+            # as an app that is rolled out has to: ready when it listens, gone when nobody sends to it any more
             waits = {"preStop": {"exec": {"command": ["python", "-c", "import time; time.sleep(4)"]}}}
-            spec = pod_spec(mesh, lifecycle=waits) | {"terminationGracePeriodSeconds": 10}
+            listens = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+            spec = pod_spec(mesh, lifecycle=waits, readinessProbe=listens) | {"terminationGracePeriodSeconds": 10}
             one = deployment("bill", spec, {"version": version})
             one["metadata"]["name"] = f"bill-{version}"
             one["spec"]["selector"]["matchLabels"]["version"] = version
