@@ -70,6 +70,18 @@ def gateway_listener(world: World, scope: Scope, ports: Ports, place: Place) -> 
     return made
 
 
+@query
+def origins_at(world: World, scope: Scope, ports: Ports, place: Place) -> tuple[ObjectRef, ...]:
+    """The objects that a listener is made of: its Gateways, the older first, and the routes of connections."""
+    found: dict[ObjectRef, None] = {}
+    for server in servers_at(world, scope, ports, place):
+        found[server.ref] = None
+        if not server.is_http:
+            routes = _connection_routes(world, scope, server, tls=server.protocol.is_tls and not server.ends_tls)
+            found.update((origin.ref, None) for route in routes for origin in route.origins)
+    return tuple(found)
+
+
 def _http_chain(world: World, scope: Scope, place: Place, server: Server) -> Message:
     table = table_name(place, server)
     return {

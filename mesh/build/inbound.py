@@ -104,6 +104,16 @@ def inbound_ports(world: World, scope: Scope, instance: Instance) -> Mapping[int
 
 
 @query
+def origins_of(world: World, scope: Scope, instance: Instance, number: int = 0) -> tuple[ObjectRef, ...]:
+    """The objects that say what comes to the app, at this port or at any: the Sidecar, and Services."""
+    ports = inbound_ports(world, scope, instance)
+    sidecar = sidecar_of(world, scope)
+    found: dict[ObjectRef, None] = {sidecar.meta.ref: None} if sidecar and sidecar.ingress else {}
+    found.update((app.ref, None) for app in ports.values() if app.ref and number in (0, app.number))
+    return tuple(found)
+
+
+@query
 def virtual_outbound(world: World, scope: Scope, instance: Instance) -> Message:
     """virtualOutbound: all that the app sends arrives here, and goes to the listener of the address that was meant.
 

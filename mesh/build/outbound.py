@@ -28,6 +28,7 @@ from mesh.build.filters import (
 )
 from mesh.build.hostroutes import connection_fields
 from mesh.build.policy import tcp_fields
+from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution
 from mesh.routing.attach import tcp_routes, tls_routes
@@ -119,6 +120,18 @@ def bindings_at(world: World, scope: Scope, bind: Bind) -> tuple[Binding, ...]:
 
 
 @query
+def origins_of(world: World, scope: Scope, bind: Bind) -> tuple[ObjectRef, ...]:
+    """The objects that a listener is made of: those whose bytes it carries, for requests are the tables' affair."""
+    bindings = bindings_at(world, scope, bind)
+    bytes_ = [one for one in bindings if one.kind != "http"]
+    found: dict[ObjectRef, None] = {}
+    for one in bytes_ if bind.address == ANY and bytes_ else (bytes_ or bindings)[:1]:
+        found.update((origin.ref, None) for rule in _rules(world, scope, one) for origin in rule.origins)
+        found[one.key.ref] = None
+    return tuple(found)
+
+
+@query
 def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
     """An outbound listener (listener.v3.Listener)."""
     bindings = bindings_at(world, scope, bind)
@@ -185,11 +198,9 @@ def _http_chain(world: World, scope: Scope, bind: Bind, table: str, bindings: tu
 def _byte_chains(world: World, scope: Scope, bind: Bind, binding: Binding) -> Iterable[tuple[Message, Message]]:
     """What becomes of bytes for one host's port: matches, each with its chain; an empty match is for all the rest."""
     host, number = binding.key.host, binding.port
-    service = service_at(world, binding.key)
-    port = service.port(number) if service else None
     networks: Message = {"prefix_ranges": [_range(net) for net in binding.networks]} if binding.networks else {}
-    if port is not None and port.protocol.is_tls:
-        rules = tls_routes(world, scope, host, number)
+    rules = _rules(world, scope, binding)
+    if _is_tls(world, binding):
         for rule in rules:
             yield _match(rule, networks), _routed(world, scope, rule)
         if rules:
@@ -198,11 +209,23 @@ def _byte_chains(world: World, scope: Scope, bind: Bind, binding: Binding) -> It
             yield {"server_names": [host]}, _tcp_chain(world, scope, host, number)
             return
     else:
-        for rule in tcp_routes(world, scope, host, number):
+        for rule in rules:
             yield _match(rule, networks), _routed(world, scope, rule)
             if not rule.subnets:
                 return
     yield networks, _tcp_chain(world, scope, host, number)
+
+
+def _is_tls(world: World, binding: Binding) -> bool:
+    service = service_at(world, binding.key)
+    port = service.port(binding.port) if service else None
+    return port is not None and port.protocol.is_tls
+
+
+def _rules(world: World, scope: Scope, binding: Binding) -> tuple[ConnectionRoute, ...]:
+    """What VirtualServices say of connections to a host's port."""
+    routes = tls_routes if _is_tls(world, binding) else tcp_routes
+    return routes(world, scope, binding.key.host, binding.port)
 
 
 def _match(rule: ConnectionRoute, networks: Message) -> Message:

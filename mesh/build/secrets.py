@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.envoy.parts import Message
+from mesh.model.meta import ObjectRef
 from mesh.model.secret import Secret
 from mesh.routing.parents import may_refer
 from mesh.world.memo import query
@@ -19,6 +20,12 @@ AUTHORITY = "-cacert"
 def secret_name(credential: str) -> str:
     """A Secret as Envoy asks for it: Istio's name."""
     return credential if "://" in credential else f"{PREFIX}{credential}"
+
+
+def origins_of(scope: Scope, name: str) -> tuple[ObjectRef, ...]:
+    """The Secret of that name."""
+    namespace, _, short = name.removeprefix(GATEWAY_API).removeprefix(PREFIX).rpartition("/")
+    return (ObjectRef("Secret", namespace or scope.namespace, short),)
 
 
 @query

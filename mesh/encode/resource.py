@@ -16,21 +16,32 @@ from hashlib import blake2b
 from operator import is_
 
 from mesh.model.meta import ObjectRef
+from mesh.model.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A serialised resource; `version` is a hash of its bytes alone, so that it outlives a restart."""
+    """A serialised resource; `version` is a hash of its bytes alone, so that it outlives a restart.
+
+    `origins` are the objects that it is made of, `parts` what it was put together from: a table's virtual hosts.
+    """
 
     name: str
     version: str
     body: bytes
     origins: tuple[ObjectRef, ...] = ()
+    parts: tuple[Encoded, ...] = ()
+
+    def blamed(self, before: Encoded | None) -> tuple[ObjectRef, ...]:
+        """The objects of what is here and was not in `before`, which was accepted."""
+        had = {one.version for one in before.parts} if before else ()
+        fresh = (ref for one in self.parts if one.version not in had for ref in one.origins)
+        return tuple(dict.fromkeys((*self.origins, *fresh)))
 
 
-def encoded(name: str, body: bytes, origins: tuple[ObjectRef, ...] = ()) -> Encoded:
+def encoded(name: str, body: bytes, origins: tuple[ObjectRef, ...] = (), parts: tuple[Encoded, ...] = ()) -> Encoded:
     """The resource with its version."""
-    return Encoded(name, blake2b(body, digest_size=8).hexdigest(), body, origins)
+    return Encoded(name, blake2b(body, digest_size=8).hexdigest(), body, origins, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +53,15 @@ class Changes:
 
 
 class Part(Mapping[str, Encoded]):
-    """Resources by name; never changed. Remembers its difference to the part that was asked for last."""
+    """Resources by name; never changed. Remembers its difference to the part that was asked for last.
 
-    __slots__ = ("_older", "_resources", "_since", "find")
+    `problems` tell what is not among them, since it could not be built.
+    """
 
-    def __init__(self, resources: Mapping[str, Encoded]) -> None:
-        self._resources = resources
+    __slots__ = ("_older", "_resources", "_since", "find", "problems")
+
+    def __init__(self, resources: Mapping[str, Encoded], problems: tuple[Problem, ...] = ()) -> None:
+        self._resources, self.problems = resources, problems
         self.find = resources.get  # `get`, without Mapping's detour
         self._older: Part | None = None
         self._since: Changes | None = None
@@ -63,7 +77,9 @@ class Part(Mapping[str, Encoded]):
 
     def __eq__(self, other: object) -> bool:
         # Mapping's would copy both
-        return self is other or (isinstance(other, Part) and self._resources == other._resources)
+        return self is other or (
+            isinstance(other, Part) and self._resources == other._resources and self.problems == other.problems
+        )
 
     __hash__ = None  # type: ignore[assignment]
 

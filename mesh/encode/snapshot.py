@@ -13,6 +13,7 @@ from mesh.build import clusters, gateway, inbound, outbound, proxyless, tables
 from mesh.build.filters import ready_listener
 from mesh.build.inbound import Instance, instance_of
 from mesh.build.outbound import Bind
+from mesh.build.secrets import origins_of as secret_origins
 from mesh.build.secrets import secret
 from mesh.build.servers import Place, Ports, gateway_ports
 from mesh.encode.check import check
@@ -81,7 +82,8 @@ def assignment_unit(world: World, scope: Scope, name: ClusterName) -> Unit:
 @query
 def listener_unit(world: World, scope: Scope, bind: Bind) -> Unit:
     """An outbound listener."""
-    return unit(LISTENER, bind.name, lambda: outbound.listener(world, scope, bind), ())
+    origins = outbound.origins_of(world, scope, bind)
+    return unit(LISTENER, bind.name, lambda: outbound.listener(world, scope, bind), origins)
 
 
 @query
@@ -99,14 +101,18 @@ def table_unit(world: World, scope: Scope, table: str) -> Unit:
 
 
 def _table(name: str, head: Mapping[str, Any], hosts: Iterable[Unit]) -> Unit:
-    return Unit(encoded(name, route_configuration(head, (one.resource.body for one in hosts if one.resource))))
+    units = list(hosts)
+    parts = tuple(one.resource for one in units if one.resource is not None)
+    body = route_configuration(head, (one.body for one in parts))
+    return Unit(encoded(name, body, (), parts), tuple(problem for one in units for problem in one.problems))
 
 
 @query
 def gateway_listener_unit(world: World, scope: Scope, ports: Ports, place: Place) -> Unit:
     """A listener of a gateway."""
     name = f"{place.address}_{place.port}"
-    return unit(LISTENER, name, lambda: gateway.gateway_listener(world, scope, ports, place), ())
+    origins = gateway.origins_at(world, scope, ports, place)
+    return unit(LISTENER, name, lambda: gateway.gateway_listener(world, scope, ports, place), origins)
 
 
 @query
@@ -129,21 +135,23 @@ def gateway_table_unit(world: World, scope: Scope, ports: Ports, table: str) -> 
 @query
 def secret_unit(world: World, scope: Scope, name: str) -> Unit:
     """A certificate."""
-    return unit(SECRET, name, lambda: secret(world, scope, name), ())
+    return unit(SECRET, name, lambda: secret(world, scope, name), secret_origins(scope, name))
 
 
 @query
 def own_listener_unit(world: World, scope: Scope, instance: Instance, name: str) -> Unit:
     """virtualInbound, virtualOutbound."""
     make = {VIRTUAL_INBOUND: inbound.inbound_listener, VIRTUAL_OUTBOUND: inbound.virtual_outbound}[name]
-    return unit(LISTENER, name, lambda: make(world, scope, instance), ())
+    origins = inbound.origins_of(world, scope, instance) if name == VIRTUAL_INBOUND else ()
+    return unit(LISTENER, name, lambda: make(world, scope, instance), origins)
 
 
 @query
 def inbound_cluster_unit(world: World, scope: Scope, instance: Instance, port: int) -> Unit:
     """A port of the app."""
     name = str(ClusterName("inbound", port))
-    return unit(CLUSTER, name, lambda: inbound.inbound_cluster(world, scope, instance, port), ())
+    origins = inbound.origins_of(world, scope, instance, port)
+    return unit(CLUSTER, name, lambda: inbound.inbound_cluster(world, scope, instance, port), origins)
 
 
 @query
@@ -197,7 +205,13 @@ def own_clusters(world: World, scope: Scope, instance: Instance) -> Part:
 
 
 def _part(units: Iterable[Unit]) -> Part:
-    return Part({one.resource.name: one.resource for one in units if one.resource is not None})
+    resources: dict[str, Encoded] = {}
+    problems: list[Problem] = []
+    for one in units:
+        if one.resource is not None:
+            resources[one.resource.name] = one.resource
+        problems += one.problems
+    return Part(resources, tuple(problems))
 
 
 @query
@@ -315,6 +329,12 @@ def state_of(world: World, seat: Seat) -> State:
     return {
         type_url: Snapshot(tuple(part(world, *args) for part, args in asked)) for type_url, asked in parts(seat).items()
     }
+
+
+def problems_of(states: Iterable[State]) -> tuple[Problem, ...]:
+    """What the proxies of these states are without, each problem once."""
+    parts = {id(part): part for state in states for of_type in state.values() for part in of_type.parts}
+    return tuple(dict.fromkeys(problem for part in parts.values() for problem in part.problems))
 
 
 def hold(world: World, seat: Seat) -> None:

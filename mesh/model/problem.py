@@ -41,6 +41,7 @@ CODES = {
     "two-for-one-host": "two objects rule one host, and one of them has no effect",
     "hidden-protocol": "the port's name says a protocol that the rule is not for",
     "refused-by-envoy": "Envoy, or the rules of its API, does not take what this object asks for",
+    "not-built": "what the proxy is to have cannot be built: a fault of pymesh's own; the proxy keeps what it has",
 }
 
 

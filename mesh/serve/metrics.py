@@ -21,6 +21,9 @@ class Metrics:
         self.build_seconds = Histogram(
             "pymesh_build_duration_seconds", "How long a build took", buckets=SECONDS, registry=self.registry
         )
+        self.failures = Counter(
+            "pymesh_build_failures", "Builds that ended by a fault of pymesh's own", registry=self.registry
+        )
         self.computed = Counter(
             "pymesh_queries_computed", "Derived values that were computed, and not found", registry=self.registry
         )

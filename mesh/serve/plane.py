@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable
 from mesh.encode import snapshot
 from mesh.encode.resource import State, is_same
 from mesh.encode.snapshot import Seat
+from mesh.model.meta import ObjectRef
+from mesh.model.problem import Problem
 from mesh.serve.metrics import Metrics
 from mesh.world import gather
 from mesh.world.events import Event, Key, Listed
@@ -63,6 +65,9 @@ class Plane:
         self._built = -gather.LONGEST_SECONDS
         self._urgent = False
         self.builds = 0
+        self.problems: tuple[Problem, ...] = ()
+        """What the proxies are without, since it could not be built."""
+        self._failed: dict[Session, Problem] = {}
 
     @property
     def missing(self) -> frozenset[str]:
@@ -93,6 +98,7 @@ class Plane:
     def leave(self, session: Session) -> None:
         """A stream ended."""
         self.sessions.discard(session)
+        self._failed.pop(session, None)
         if session.seat is not None:
             snapshot.release(self.world, session.seat)
             session.seat = None
@@ -112,7 +118,12 @@ class Plane:
                 )
             ):
                 await asyncio.sleep(pause)
-            await self._build()
+            try:
+                await self._build()
+            except Exception:
+                # whatever it was, the streams and the next change shall not suffer for it
+                log.exception("the build failed; all proxies keep what they have")
+                self.metrics.failures.inc()
 
     async def _build(self) -> None:
         events, self._pending = list(self._pending.values()), {}
@@ -124,33 +135,36 @@ class Plane:
         states: dict[Seat, State] = {}
         walked: set[Seat] = set()
         built = {snapshot.shared(session.seat) for session in self.sessions if session.seat and session.state}
+        failed: dict[Session, Problem] = {}
         for session in list(self.sessions):
-            seat = snapshot.seat_of(self.world, session.proxy)
-            if seat != session.seat:
-                snapshot.hold(self.world, seat)
-                if session.seat is not None:
-                    snapshot.release(self.world, session.seat)
-                session.seat = seat
-            if seat in states:
-                continue
-            # a few changes are soon built; walking all steps to find them would cost more
-            shared = snapshot.shared(seat)
-            large = shared not in built or (len(changed) > FEW_CHANGES and shared not in walked)
-            for step in snapshot.steps(self.world, seat) if large else ():
-                step()
-                if time.monotonic() > until:
-                    await asyncio.sleep(0)
-                    until = time.monotonic() + SLICE_SECONDS
-            built.add(shared)
-            walked.add(shared)
-            states[seat] = snapshot.state_of(self.world, seat)
+            if session not in self.sessions:
+                continue  # it left while others were built
+            try:
+                seat = self._seat(session)
+                if seat in states:
+                    continue
+                # a few changes are soon built; walking all steps to find them would cost more
+                shared = snapshot.shared(seat)
+                large = shared not in built or (len(changed) > FEW_CHANGES and shared not in walked)
+                for step in snapshot.steps(self.world, seat) if large else ():
+                    step()
+                    if time.monotonic() > until:
+                        await asyncio.sleep(0)
+                        until = time.monotonic() + SLICE_SECONDS
+                built.add(shared)
+                walked.add(shared)
+                states[seat] = snapshot.state_of(self.world, seat)
+            except Exception as error:
+                failed[session] = self._not_built(session, error)
         self._built = time.monotonic()
         self.builds += 1
+        self._failed = failed
         for session in list(self.sessions):
             state = states.get(session.seat) if session.seat else None
             if state is not None and not is_same(state, session.state):
                 session.state, session.changed_at = state, came
                 session.wake()
+        self._tell()
         self.world.collect()
         if not self.ready.is_set():
             _pass_over_what_lasts()
@@ -163,6 +177,35 @@ class Plane:
         if changed:
             seconds = round(self._built - began, 4)
             log.debug("built", extra={"fields": {"changed": len(changed), "seconds": seconds}})
+
+    def _seat(self, session: Session) -> Seat:
+        """The session's seat, held as long as it has it."""
+        seat = snapshot.seat_of(self.world, session.proxy)
+        if seat != session.seat:
+            snapshot.hold(self.world, seat)
+            if session.seat is not None:
+                snapshot.release(self.world, session.seat)
+            session.seat = seat
+        return seat
+
+    def _not_built(self, session: Session, error: Exception) -> Problem:
+        """A proxy's state could not be built: it keeps what it has, the others go on, and it is said once."""
+        self.metrics.failures.inc()
+        proxy = session.proxy
+        message = f"what it is to have cannot be built, so it keeps what it has: {type(error).__name__}: {error}"
+        problem = Problem("not-built", ObjectRef("Pod", proxy.namespace, proxy.pod), "", message)
+        if self._failed.get(session) != problem:
+            log.error("%s", problem, exc_info=error)
+        return problem
+
+    def _tell(self) -> None:
+        """Brings `problems` up to date, and logs what is new among them."""
+        problems = snapshot.problems_of(session.state for session in self.sessions)
+        known = frozenset(self.problems)
+        for problem in problems:
+            if problem not in known:
+                log.warning("%s", problem)
+        self.problems = (*problems, *self._failed.values())
 
 
 def _pass_over_what_lasts() -> None:

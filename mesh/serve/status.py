@@ -106,8 +106,9 @@ class Status:
         return None
 
     def problems(self) -> list[Problem]:
-        """What is wrong in the objects."""
+        """What is wrong in the objects, and what the proxies are without for it."""
         found = [problem for of_object in self._plane.world.problems.values() for problem in of_object]
+        found += self._plane.problems
         return sorted(found, key=lambda one: (one.severity, one.ref, one.path))
 
     def measure(self) -> None:

@@ -26,10 +26,14 @@ M = TypeVar("M", bound="Memo")
 class Failed:
     """In the place of a result: the exception that the query ended with, raised again for whoever reads it."""
 
-    __slots__ = ("error",)
+    __slots__ = ("_where", "error")
 
     def __init__(self, error: Exception) -> None:
-        self.error = error
+        self.error, self._where = error, error.__traceback__
+
+    def again(self) -> Exception:
+        """The exception as it was: each raising would make its traceback longer."""
+        return self.error.with_traceback(self._where)
 
 
 class Node:
@@ -130,7 +134,7 @@ class Memo:
             self._bring_up(node)
         value = node.value
         if type(value) is Failed:
-            raise value.error
+            raise value.again()
         return value
 
     def _bring_up(self, node: Node) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mesh.encode.resource import Encoded, Snapshot
@@ -250,9 +250,11 @@ class Ledger:
             self._groups[:1] = [group for group in (names[:half], names[half:]) if group]
             return Outcome(self.kind.url, words=words)
         for name in blamed:
-            self.refused[name] = Refusal(resources[name].version, words, now, resources[name].origins)
-            if resources[name] is not GONE:
-                self._verdicts.refused(self.kind.url, resources[name], words)
+            resource = resources[name]
+            if resource is not GONE:
+                resource = resources[name] = replace(resource, origins=resource.blamed(self.has(name)))
+                self._verdicts.refused(self.kind.url, resource, words)
+            self.refused[name] = Refusal(resource.version, words, now, resource.origins)
         return Outcome(self.kind.url, refused=tuple(resources[name] for name in blamed), words=words)
 
 

@@ -176,3 +176,37 @@ def test_each_resource_names_the_objects_it_is_made_of() -> None:
     name = ClusterName("outbound", 80, "v1", "a.default.svc.cluster.local")
     assert origins(snapshot.cluster_unit(world, scope, name)) == ["DestinationRule default/d", "Service default/a"]
     assert origins(snapshot.assignment_unit(world, scope, name)) == ["DestinationRule default/d", "Service default/a"]
+
+
+def test_a_refused_table_is_blamed_on_the_virtual_hosts_that_changed() -> None:
+    world = world_of(*(service(name, f"10.96.0.{i}", ("http", 80)) for i, name in enumerate("abc")))
+    before = state(world)[TABLES].get("80")
+    assert before is not None
+    assert len(before.blamed(None)) == 3
+    world.apply([event(service("b", "10.96.0.77", ("http", 80)))])
+    after = state(world)[TABLES].get("80")
+    assert after is not None
+    assert [str(one) for one in after.blamed(before)] == ["Service default/b"]
+    assert after.blamed(after) == ()
+
+
+def test_listeners_and_the_apps_own_ports_name_their_objects() -> None:
+    world = world_of(service("a", "10.96.0.1", ("tcp", 90)), service("b", "10.96.0.2", ("http", 80)))
+    of_type = state(world)
+    origins = {
+        name: [str(one) for one in found.origins]
+        for url in (LISTENERS, CLUSTERS)
+        for name in of_type[url].names()
+        if (found := of_type[url].get(name)) is not None
+    }
+    assert origins["10.96.0.1_90"] == ["Service default/a"]
+    assert origins["0.0.0.0_80"] == ["Service default/b"]
+    assert origins["virtualInbound"] == ["Service default/a"]
+    assert origins["inbound|90||"] == ["Service default/a"]
+
+
+def test_what_is_left_out_of_a_table_is_told_by_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(service("a", "10.96.0.1", ("http", 80)))
+    monkeypatch.setattr(hostroutes, "default_route", lambda _to, **_more: {"match": {}})
+    (problem,) = snapshot.problems_of([state(world), state(world)])
+    assert (problem.code, str(problem.ref)) == ("refused-by-envoy", "Service default/a")

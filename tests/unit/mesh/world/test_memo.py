@@ -93,6 +93,19 @@ def test_a_failure_is_raised_for_each_reader_and_ends_when_its_cause_does() -> N
     assert share_or_nothing(world, "a") == 0.25
 
 
+def test_a_failure_that_is_read_often_keeps_no_more_for_it() -> None:
+    world = World()
+    put(world, a=0)
+
+    def raised() -> int:
+        with pytest.raises(ZeroDivisionError) as info:
+            share(world, "a")
+        return len(info.traceback)
+
+    raised()
+    assert len({raised() for _ in range(10)}) == 1
+
+
 def test_a_query_that_reads_itself_is_told() -> None:
     with pytest.raises(RecursionError, match="reads itself"):
         itself(World())
