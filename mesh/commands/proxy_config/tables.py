@@ -12,7 +12,7 @@ Row = tuple[str, ...]
 
 CLUSTERS = ("SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE")
 LISTENERS = ("ADDRESSES", "PORT", "MATCH", "DESTINATION")
-ROUTES = ("NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE")
+ROUTES = ("NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE", "RULE")
 ENDPOINTS = ("ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER")
 SECRETS = ("RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE")
 
@@ -121,9 +121,9 @@ def route_rows(table: Message) -> Iterator[Row]:
     for host in table.get("virtual_hosts") or ():
         where = str(table.get("name") or ""), str(host.get("name") or ""), domains(host.get("domains") or ())
         for route in host.get("routes") or ():
-            yield *where, route_match(route.get("match") or {}), managed_by(route)
+            yield *where, route_match(route.get("match") or {}), managed_by(route), rule_of(route)
         if not host.get("routes"):
-            yield *where, "/*", "404"
+            yield *where, "/*", "404", ""
 
 
 def domains(names: Sequence[str]) -> str:
@@ -174,6 +174,12 @@ def secret_row(secret: Message, now: Any) -> Row:
 
 def _time(moment: Any) -> str:
     return str(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def rule_of(route: Mapping[str, Any]) -> str:
+    """Which rule of that object a route is made of: its path, as in `spec.http[1]`."""
+    metadata = ((route.get("metadata") or {}).get("filter_metadata") or {}).get("istio") or {}
+    return str(metadata.get("rule") or "")
 
 
 def managed_by(resource: Mapping[str, Any]) -> str:

@@ -65,12 +65,12 @@ def test_listeners(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_routes(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
     host = ["9080", f"{REVIEWS}:9080", "reviews, reviews.shop + 2 more..."]
     assert shown(capsys, "route", "--file", saved) == [
-        ["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"],
-        ["80", "allow_any", "*", "/*", ""],
-        [*host, "/v2*", "reviews.shop"],
-        [*host, "regex /a.*", "http-route reviews.shop"],
-        [*host, "/*", ""],
-        ["9080", "none", "none.test", "/*", "404"],
+        ["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE", "RULE"],
+        ["80", "allow_any", "*", "/*", "", ""],
+        [*host, "/v2*", "reviews.shop", "spec.http[0]"],
+        [*host, "regex /a.*", "http-route reviews.shop", ""],
+        [*host, "/*", "", ""],
+        ["9080", "none", "none.test", "/*", "404", ""],
     ]
 
 
