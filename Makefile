@@ -1,5 +1,5 @@
 # What each target does: make help
-.PHONY: help setup demo test test-cluster check bench clean
+.PHONY: help setup demo test test-cluster conformance check bench clean
 # netfilter and network namespaces need root
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PY   := .venv/bin/python
@@ -18,6 +18,9 @@ test: setup     ## unit tests, and kernel tests in network namespaces
 
 test-cluster: setup ## the project's images and chart on a real Kubernetes (brings one up, or uses the one of KUBECONFIG)
 	@$(SUDO) $(PY) -m pytest tests/cluster $(ARGS)
+
+conformance: setup ## the Gateway API project's conformance suite on the cluster (ARGS: of the suite)
+	@$(SUDO) $(PY) -m tests.cluster.conformance $(ARGS)
 
 check: setup    ## formatting, lint, types, import contracts
 	@.venv/bin/ruff format --check .

@@ -38,6 +38,12 @@ KINDS: Final = (
     Resource(prefix="api", api_version="v1", kind="Node", name="nodes"),
     Resource(prefix="api", api_version="v1", kind="Pod", name="pods", namespaced=True),
     Resource(prefix="api", api_version="v1", kind="Secret", name="secrets", namespaced=True),
+    Resource(prefix="api", api_version="v1", kind="Service", name="services", namespaced=True),
+    Resource(prefix="api", api_version="v1", kind="ServiceAccount", name="serviceaccounts", namespaced=True),
+    Resource(prefix="apis", group="apps", api_version="v1", kind="Deployment", name="deployments", namespaced=True),
+    Resource(
+        prefix="apis", group="gateway.networking.k8s.io", api_version="v1", kind="GatewayClass", name="gatewayclasses"
+    ),
     Resource(
         prefix="apis", group="coordination.k8s.io", api_version="v1", kind="Lease", name="leases", namespaced=True
     ),
@@ -173,6 +179,21 @@ class Kubernetes:
             **fields,
         }
         self._call("server_side_apply", kind, name, namespace, body=body, field_manager=owner, force_conflicts=True)
+
+    def patch_status(self, path: str, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
+        """Set fields of an object's status, if it still has this resourceVersion; `path` is the object's. Returns the
+        object as it is then. Raises KubernetesError, with 409 where it has another.
+        """
+        with _explained(f"PATCH {path}/status"):
+            answer: dict[str, Any] = self._client.request(
+                "patch",
+                f"{path}/status",
+                body={"metadata": {"resourceVersion": version}, "status": status},
+                content_type="application/merge-patch+json",
+                serializer=lambda _, found: found,
+                _request_timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+            )
+        return answer
 
     def create(self, kind: str, fields: Mapping[str, Any], namespace: str | None = None) -> dict[str, Any]:
         """Posts an object, or a review; returns the answer. Raises KubernetesError, with 409 where it is there."""

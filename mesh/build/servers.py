@@ -138,7 +138,7 @@ def _istio_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
 def _api_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
     """The listeners of Gateway API's Gateways that the proxies serve."""
     for one in sorted(world.all("KubernetesGateway").values(), key=lambda each: each.meta.age):
-        if not is_ours(world, one) or not _serves(world, scope, one):
+        if not is_ours(world, one) or not serves(world, scope, one):
             continue
         for listener in one.listeners:
             if listener.protocol in PROTOCOLS:
@@ -173,7 +173,7 @@ def _ingress_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]
                 yield ANY, Server(gateway, ref, 443, Protocol.HTTPS, hosts, name, settings)
 
 
-def _serves(world: World, scope: Scope, gateway: KubernetesGateway) -> bool:
+def serves(world: World, scope: Scope, gateway: KubernetesGateway) -> bool:
     """Whether a Gateway is served by these proxies: they carry its name, or are behind the Service that it names."""
     if scope.namespace == gateway.meta.namespace and scope.matches({GATEWAY_NAME: gateway.meta.name}):
         return True

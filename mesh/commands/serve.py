@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.cli import add_command
 from common.errors import UsageError
@@ -73,6 +73,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     cluster.add_argument(
         "--service", default="pymesh", metavar="NAME", help="the Service that proxies call (%(default)s)"
     )
+    cluster.add_argument(
+        "--gateway-class",
+        default="",
+        metavar="NAME",
+        help="a GatewayClass to make where Gateway API is (default: none)",
+    )
+    cluster.add_argument(
+        "--gateway-template",
+        type=Path,
+        metavar="FILE",
+        help="how the pods of Gateway API's Gateways look: YAML with the specs `deployment` and `service`; "
+        "without it none are run",
+    )
     cluster.add_argument("--namespace", metavar="NAME", help="of the Service and the Secret (default: the pod's own)")
     logs = parser.add_argument_group("logs")
     logs.add_argument("--log-format", choices=["auto", "json", "text"], default="auto", help="auto: text in a terminal")
@@ -121,7 +134,22 @@ def _in_cluster(args: argparse.Namespace, settings: Settings) -> int:
         args.xds_tls_address,
         args.admission_address,
         args.webhook_configuration,
+        args.gateway_class,
+        _template(args.gateway_template) if args.gateway_template else {},
     )
     with TemporaryDirectory(prefix="pymesh-") as folder:
         asyncio.run(serve_cluster(kubernetes, cluster, settings, Path(folder), args.domain))
     return 0
+
+
+def _template(file: Path) -> dict[str, Any]:
+    """What the file says. Raises UsageError for what cannot be read, and where a part is missing."""
+    from common.yamlio import load_yaml
+
+    try:
+        found = load_yaml(file.read_text(encoding="utf-8"), f"--gateway-template {file}")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--gateway-template {file}: {error}") from error
+    if not isinstance(found, dict) or not isinstance(found.get("deployment"), dict):
+        raise UsageError(f"--gateway-template {file}: want a map with `deployment` and `service`")
+    return found

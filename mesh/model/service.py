@@ -61,6 +61,7 @@ class Service:
     type: str = "ClusterIP"
     external_name: str = ""
     external_ips: tuple[str, ...] = ()
+    load_balancer: tuple[str, ...] = ()
     publish_not_ready: bool = False
     session_affinity: float | None = None
     internal_traffic_policy: str = "Cluster"
@@ -200,12 +201,23 @@ def service(thing: Mapping[str, Any], meta: Meta, r: Reading) -> Service:
         type=spec.type,
         external_name=spec.external_name.removesuffix("."),
         external_ips=spec.external_ips,
+        load_balancer=_load_balancer(thing),
         publish_not_ready=spec.publish_not_ready_addresses,
         session_affinity=affinity,
         internal_traffic_policy=spec.internal_traffic_policy,
         traffic_distribution=spec.traffic_distribution
         or meta.annotations.get("networking.istio.io/traffic-distribution", ""),
     )
+
+
+def _load_balancer(thing: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where a load balancer takes its connections (status.loadBalancer): addresses or names."""
+    found: Any = thing
+    for key in ("status", "loadBalancer", "ingress"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    entries = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    texts = (one.get("ip") or one.get("hostname") for one in entries)
+    return tuple(dict.fromkeys(one for one in texts if isinstance(one, str)))
 
 
 def _exported(text: str) -> tuple[str, ...]:

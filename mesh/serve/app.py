@@ -23,7 +23,7 @@ from mesh.sources import Source
 
 log = logging.getLogger(__name__)
 
-Beside = Callable[[Plane], Iterable[Awaitable[None]]]
+Beside = Callable[[Plane, Status], Iterable[Awaitable[None]]]
 """What runs beside the loop, in a cluster: certificates, the Lease, what is written for others to read."""
 
 
@@ -41,7 +41,7 @@ class Settings:
     domain: str = DOMAIN
 
 
-def nothing(_: Plane) -> Iterable[Awaitable[None]]:
+def nothing(_plane: Plane, _status: Status) -> Iterable[Awaitable[None]]:
     """Nothing runs beside the loop."""
     return ()
 
@@ -60,7 +60,7 @@ async def serve(source: Source, settings: Settings, tokens: Tokens | None = None
     if (port := settings.admission) is not None:
         app = admission.application(reviewer, metrics)
         http.append(HttpPort("--admission-address", port.address, app, port.certificate, port.key))
-    tasks = [asyncio.ensure_future(one) for one in (plane.run(), source.run(plane.deliver), *beside(plane))]
+    tasks = [asyncio.ensure_future(one) for one in (plane.run(), source.run(plane.deliver), *beside(plane, status))]
     stopped = asyncio.ensure_future(stop.wait())
     try:
         for one in http:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from common.kube import Kubernetes
 from mesh.serve.app import Settings, serve
 from mesh.serve.auth import Tokens, reviewed_by
+from mesh.serve.gateways import Gateways, Setup
 from mesh.serve.lease import Lease
 from mesh.serve.plane import Plane
 from mesh.serve.server import Port
+from mesh.serve.status import Status
 from mesh.serve.trust import keep
 from mesh.sources.kubernetes import Kubernetes as Source
 
@@ -34,6 +37,9 @@ class Cluster:
     tls_address: str
     admission_address: str = ""
     webhook_configuration: str = ""
+    gateway_class: str = ""
+    template: Mapping[str, Any] = field(default_factory=dict)
+    """How Gateways' pods look (mesh.build.deployment); without any none are run."""
 
 
 async def serve_cluster(
@@ -45,9 +51,19 @@ async def serve_cluster(
     )
     lease = Lease(kubernetes, cluster.namespace, cluster.service, settings.name)
 
-    def beside(plane: Plane) -> Iterable[Awaitable[None]]:
-        del plane
+    port = settings.debug_address.rpartition(":")[2]
+    setup = Setup(
+        cluster.gateway_class,
+        cluster.template,
+        cluster.namespace,
+        cluster.service,
+        settings.name,
+        int(port) if port.isdecimal() else 0,
+    )
+
+    def beside(plane: Plane, status: Status) -> Iterable[Awaitable[None]]:
         yield lease.run()
+        yield Gateways(kubernetes, lease, plane, status, setup).run()
 
     with_tls = replace(
         settings,

@@ -2,6 +2,7 @@
 
 /metrics          the control plane's own
 /ready            200 once all kinds are listed and built, else 503 with what is waited for
+/gateways         how far the proxies are with each Gateway       what another replica asks that writes the statuses
 /debug/proxies    who is connected, and how far each is            what `proxy-status` shows
 /debug/config     what a proxy is to have                          ?proxy=POD.NAMESPACE
 /debug/problems   faults of objects
@@ -49,6 +50,12 @@ def application(status: Status, metrics: Metrics) -> FastAPI:
         waits_for = status.waits_for
         lines = "".join(f"waits for {what}: {why}\n" for what, why in waits_for.items())
         return PlainTextResponse(lines or "ready\n", 503 if waits_for else 200)
+
+    @app.get("/gateways")
+    async def gateways() -> Response:
+        return JSONResponse(
+            [{"namespace": ref.namespace, "name": ref.name, **one._asdict()} for ref, one in status.standings().items()]
+        )
 
     @app.get("/debug/proxies", dependencies=only_local)
     async def proxies() -> Response:

@@ -12,7 +12,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from mesh.encode import snapshot
 from mesh.encode.resource import State, is_same
@@ -68,15 +68,22 @@ class Plane:
         self.problems: tuple[Problem, ...] = ()
         """What the proxies are without, since it could not be built."""
         self._failed: dict[Session, Problem] = {}
+        self.is_settled = False
+        """Whether every session's state is that of the world: not while a build is under way."""
+        self.built = asyncio.Event()
+        self.observers: list[Callable[[Sequence[Event]], None]] = []
+        """Who is told of events as they come, with the objects as they are."""
 
     @property
     def missing(self) -> frozenset[str]:
         """The kinds that have not been listed yet: nothing is served before."""
         return self._kinds - self.world.listed
 
-    def deliver(self, events: Iterable[Event]) -> None:
+    def deliver(self, events: Sequence[Event]) -> None:
         """Takes events; of one object the newest counts."""
         now = time.monotonic()
+        for observer in self.observers:
+            observer(events)
         if not self._pending:
             self._first, self._urgent = now, True
         self._last = now
@@ -128,6 +135,7 @@ class Plane:
     async def _build(self) -> None:
         events, self._pending = list(self._pending.values()), {}
         began, computed, came = time.monotonic(), self.world.computed, self._first
+        self.is_settled = False
         changed = self.world.apply(events)
         if self.missing:
             return
@@ -169,6 +177,8 @@ class Plane:
         if not self.ready.is_set():
             _pass_over_what_lasts()
         self.ready.set()
+        self.is_settled = True
+        self.built.set()
         self.metrics.builds.inc()
         self.metrics.build_seconds.observe(self._built - began)
         self.metrics.computed.inc(self.world.computed - computed)

@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mesh import __version__
+from mesh.build.statuses import Standing
 from mesh.encode.messages import decode
 from mesh.encode.redact import redact
+from mesh.model.meta import ObjectRef
 from mesh.model.problem import Problem
 from mesh.serve.connection import Connection, log_outcome
 from mesh.serve.metrics import Metrics
 from mesh.serve.plane import Plane, Session
 from mesh.serve.progress import progress
 from mesh.serve.server import Server
+from mesh.serve.standings import standings
 from mesh.sources import Source
 from mesh.xds.messages import Outcome
 from mesh.xds.types import SHORT
@@ -48,6 +51,10 @@ class Status:
         """The streams, by the proxies' names."""
         found = self.server.connections if self.server else ()
         return sorted(found, key=lambda one: (one.proxy.namespace, one.proxy.pod, one.since))
+
+    def standings(self) -> dict[ObjectRef, Standing]:
+        """How far the proxies connected here are with each Gateway."""
+        return standings(self._plane, self.connections())
 
     def proxies(self) -> dict[str, Any]:
         """All proxies and how far each is with each type."""

@@ -239,6 +239,10 @@ class Machine:
             if endpoints.get(name) is not None:
                 self._owed.add(name)
 
+    def was_told(self, state: State) -> bool:
+        """Is this the state that it was told last."""
+        return self._state is state
+
     @property
     def is_built(self) -> bool:
         """Is there a state at all."""

@@ -73,7 +73,35 @@ def test_it_may_read_every_kind_and_write_little(found: dict[tuple[str, str], An
     for rule in rest:
         status = all(resource.endswith("/status") for resource in rule["resources"])
         only = rule.get("resourceNames") == [CA_CONFIG_MAP]
-        assert status or only or rule["resources"] in (["tokenreviews"], ["configmaps"]), rule
+        # what it makes for Gateways, and the class; deleting is the garbage collector's
+        makes = rule["resources"] in (["services", "serviceaccounts"], ["deployments"])
+        class_ = rule["resources"] == ["gatewayclasses"] and (
+            rule["verbs"] == ["create"] or rule["resourceNames"] == ["pymesh"]
+        )
+        assert status or only or makes or class_ or rule["resources"] in (["tokenreviews"], ["configmaps"]), rule
+
+
+def test_the_gateways_that_it_makes_are_restricted_and_start_as_the_charts_own(
+    found: dict[tuple[str, str], Any],
+) -> None:
+    template = yaml.safe_load(found["ConfigMap", "pymesh-gateway"]["data"]["gateway.yaml"])
+    spec = template["deployment"]["template"]["spec"]
+    [writer], [proxy] = spec["initContainers"], spec["containers"]
+    args = parser("bootstrap").parse_args(writer["args"])
+    assert args.labels.startswith("gateway.networking.k8s.io/gateway-name=$(GATEWAY_NAME)")
+    assert proxy == pod_of(found, "istio-ingressgateway")["containers"][0]
+    assert writer["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    told = pod_of(found, "pymesh")["containers"][0]["args"]
+    flags = parser("serve").parse_args(told)
+    assert flags.gateway_class == "pymesh"
+    assert str(flags.gateway_template) == "/etc/pymesh/gateway.yaml"
+
+
+def test_without_gateways_of_gateway_api_it_may_make_nothing() -> None:
+    without = rendered('mesh={"enabled":true,"gatewayAPI":{"enabled":false}}')
+    assert ("ConfigMap", "pymesh-gateway") not in without
+    resources = {name for rule in without["ClusterRole", "pymesh"]["rules"] for name in rule["resources"]}
+    assert "deployments" not in resources
 
 
 def test_api_servers_ask_it_about_what_it_reads_and_do_without_it(found: dict[tuple[str, str], Any]) -> None:
@@ -126,7 +154,8 @@ def test_the_gateway_starts_with_a_bootstrap_that_pymesh_writes(found: dict[tupl
     args = parser("bootstrap").parse_args(writer["args"])
     assert (args.kind, args.tls_ca, args.token) == ("router", CA, TOKEN)
     assert args.xds_address == f"pymesh.{NAMESPACE}.svc:15012"
-    assert args.service_account == spec["serviceAccountName"]
+    fields = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in writer["env"]}
+    assert fields[args.service_account.strip("$()")] == "spec.serviceAccountName"
     labels = found["Deployment", "istio-ingressgateway"]["spec"]["template"]["metadata"]["labels"]
     assert labels["istio"] == "ingressgateway"
     told = dict(pair.split("=") for pair in args.labels.split(",") if pair)
