@@ -61,6 +61,8 @@ def objects(gateway: KubernetesGateway, template: Mapping[str, Any]) -> tuple[di
     labels = {**(more.labels if more else {}), **own, MANAGED: "pymesh"}
     annotations = dict(more.annotations) if more else {}
     metadata = {
+        "name": name,
+        "namespace": gateway.meta.namespace,
         "labels": labels,
         "annotations": annotations,
         "ownerReferences": [
