@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Final
 
 from common.errors import KubernetesError
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 MUTATING: Final = "MutatingWebhookConfiguration"
 VALIDATING: Final = "ValidatingWebhookConfiguration"
+
+
+def read(kubernetes: Kubernetes, kind: str, name: str) -> bytes:
+    """The bundle (PEM) that the first webhook of a configuration trusts; empty for none. Raises KubernetesError."""
+    for webhook in kubernetes.get(kind, name).get("webhooks") or []:
+        return b64decode(webhook["clientConfig"].get("caBundle") or "")
+    return b""
 
 
 def apply(kubernetes: Kubernetes, kind: str, name: str, bundle: bytes, server_name: str, owner: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -22,6 +22,8 @@ from common.errors import CertificateError
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 SERVING_LIFETIME = timedelta(days=90)
+# In one bundle: the one in force, and two that somebody may still serve with.
+MOST_AUTHORITIES = 3
 # Clocks of nodes differ: a certificate is valid from a little before it was made.
 _BACKDATED = timedelta(hours=1)
 
@@ -42,6 +44,14 @@ class KeyPair:
     def leaf(self) -> x509.Certificate:
         """The certificate itself, parsed."""
         return x509.load_pem_x509_certificate(self.certificate)
+
+    def signed_by(self, authority: KeyPair) -> bool:
+        """Whether this authority has signed the certificate: by its key, since two may have one name."""
+        try:
+            self.leaf.verify_directly_issued_by(authority.leaf)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
 
     def renew_at(self) -> datetime:
         """When two thirds of its life are over: time to make the next one."""
@@ -85,11 +95,34 @@ def issue(authority: KeyPair, names: Sequence[str], now: datetime) -> KeyPair:
     return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
 
 
-def bundle(authority: KeyPair, previous: bytes | None, now: datetime) -> bytes:
-    """What API servers shall trust: the authority, and the one before it until that has expired (PEM)."""
-    if previous and x509.load_pem_x509_certificate(previous).not_valid_after_utc > now:
-        return authority.certificate + previous
-    return authority.certificate
+def bundle(authority: KeyPair, previous: bytes | None, now: datetime, former: bytes = b"") -> bytes:
+    """What API servers shall trust (PEM): the authority, and those before it until they have expired.
+
+    `former` is what they trust now: of that, authorities of this name stay, so that nobody is cut off who still serves
+    with one; not more than MOST_AUTHORITIES in all, the newest.
+    """
+    leaf = authority.leaf
+    older: list[x509.Certificate] = []
+    for found in (*_parsed(previous or b""), *_parsed(former)):
+        ours = found.subject == found.issuer and _kind(found) == _kind(leaf)
+        if found != leaf and found not in older and ours and found.not_valid_after_utc > now:
+            older.append(found)
+    older.sort(key=lambda it: it.not_valid_before_utc, reverse=True)
+    kept = (it.public_bytes(serialization.Encoding.PEM) for it in older[: MOST_AUTHORITIES - 1])
+    return authority.certificate + b"".join(kept)
+
+
+def _parsed(bundle: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(bundle)
+    except ValueError:  # empty, or another's that is none
+        return []
+
+
+def _kind(authority: x509.Certificate) -> str:
+    """The name of an authority without the time when it was made."""
+    names = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value).rsplit(" ", 2)[0] if names else ""
 
 
 def check(pair: KeyPair, server_name: str | None, now: datetime, source: str) -> None:

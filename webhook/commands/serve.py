@@ -48,6 +48,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     settings.add_argument("--valuesFile", type=Path, metavar="FILE", help="values, as in istio-sidecar-injector")
     settings.add_argument("--meshConfigFile", type=Path, metavar="FILE", help="mesh configuration, as in istio")
     settings.add_argument("--injectConfigFile", type=Path, metavar="FILE", help="policy, selectors, templates")
+    settings.add_argument(
+        "--last-good",
+        metavar="NAME",
+        help="the ConfigMap, already there, where settings in force are kept: for a start when files are wrong",
+    )
     settings.add_argument("--revision", default="", help="the revision that pods are told they were injected by")
     settings.add_argument(
         "--native-sidecars", choices=["auto", "true", "false"], default="auto", help="auto: as nodes can"
@@ -119,15 +124,20 @@ def _sources(args: argparse.Namespace) -> list[Source]:
     """Where settings, certificate and the cluster's state come from. Raises UsageError for flags that do not fit."""
     from webhook.serving import sources
     from webhook.serving.handover import CONFIG, MESH, VALUES
+    from webhook.serving.lastgood import LastGood
 
-    paths = {VALUES: args.valuesFile, MESH: args.meshConfigFile, CONFIG: args.injectConfigFile}
-    found = [sources.settings_files({name: path for name, path in paths.items() if path}, args.revision)]
-
-    kubernetes = None
-    if args.ca_secret or args.cluster:
+    kubernetes = last_good = None
+    if args.ca_secret or args.cluster or args.last_good:
         from common.kube import Kubernetes
 
         kubernetes = Kubernetes()
+    if args.last_good and kubernetes:
+        if not args.namespace:
+            raise UsageError(f"--last-good {args.last_good}: --namespace is needed, where it is")
+        last_good = LastGood(kubernetes, args.namespace, args.last_good)
+    paths = {VALUES: args.valuesFile, MESH: args.meshConfigFile, CONFIG: args.injectConfigFile}
+    given = {name: path for name, path in paths.items() if path}
+    found = [sources.settings_files(given, args.revision, last_good)]
     found.append(_certificate(args, kubernetes))
     if args.cluster and kubernetes:
         found += [sources.namespaces(kubernetes), sources.nodes(kubernetes)]

@@ -22,6 +22,7 @@ from common.authority import shared_authority
 from common.errors import KubernetesError, PysidecarError, UsageError
 from common.tls import KeyPair
 from webhook.serving.handover import CONFIG, MESH, NAMESPACES, NODES, PAIR, VALUES
+from webhook.serving.lastgood import LastGood
 from webhook.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,17 +59,15 @@ class Refusal:
 
 
 Source = Iterator[Update | Refusal]
+Taken = Callable[[Mapping[str, bytes]], tuple[Mapping[str, bytes], datetime | None]]
 
 
-def files(
-    what: str,
-    paths: Mapping[str, Path],
-    taken: Callable[[Mapping[str, bytes]], tuple[Mapping[str, bytes], datetime | None]],
-) -> Source:
+def files(what: str, paths: Mapping[str, Path], taken: Taken, last_good: LastGood | None = None) -> Source:
     """Updates from files (name → path), read again whenever one of them has changed.
 
     `taken` gives what workers get of the contents, and when it expires; it raises PysidecarError for contents that
     cannot be used. Several files are seldom replaced in one moment: they are refused when they have stayed as they are.
+    Where the first contents are refused, what `last_good` has kept is taken in their place.
     """
     seen = refused = None
     started = False
@@ -82,16 +81,37 @@ def files(
                 if stats == refused or len(paths) == 1:
                     seen = stats
                     if not started:
-                        raise
+                        yield Update(what, *_instead(error, taken, last_good))
+                        started = True
                     yield Refusal(what, error)
                 refused = stats
             else:
                 seen, started = stats, True
                 yield Update(what, contents, expires)
+                if last_good:
+                    last_good.keep(contents)
+        if last_good:
+            last_good.try_again()
         time.sleep(POLL_SECONDS)
 
 
-def settings_files(paths: Mapping[str, Path], revision: str) -> Source:
+def _instead(
+    error: PysidecarError, taken: Taken, last_good: LastGood | None
+) -> tuple[Mapping[str, bytes], datetime | None]:
+    """What to start with, where `error` is all that can be said of the files. Raises it where there is nothing else."""
+    kept = last_good.load() if last_good else {}
+    if not kept:
+        raise error
+    try:
+        found = taken(kept)
+    except PysidecarError as other:
+        log.error("nor can what was kept in %s be used: %s", last_good, other)
+        raise error from other
+    log.error("starting with the last good settings, of %s, since: %s", last_good, error)
+    return found
+
+
+def settings_files(paths: Mapping[str, Path], revision: str, last_good: LastGood | None = None) -> Source:
     """The settings from files: any of VALUES, MESH and CONFIG; without any, the project's own, which never change."""
 
     def taken(contents: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], None]:
@@ -102,7 +122,7 @@ def settings_files(paths: Mapping[str, Path], revision: str) -> Source:
             log.warning("%s", warning)
         return contents, None
 
-    return files("settings", paths, taken)
+    return files("settings", paths, taken, last_good)
 
 
 def certificate_files(certificate: Path, key: Path, server_name: str | None) -> Source:
@@ -128,11 +148,13 @@ def own_certificate(
     while True:
         try:
             authority, previous = shared_authority(kubernetes, namespace, secret)
-            trusted = tls.bundle(authority, previous, tls.now())
+            # another replica may still serve with an authority that the Secret no longer has
+            former = cabundle.read(kubernetes, cabundle.MUTATING, webhook_configuration)
+            trusted = tls.bundle(authority, previous, tls.now(), former)
             changed = cabundle.apply(kubernetes, cabundle.MUTATING, webhook_configuration, trusted, names[0], OWNER)
             if changed:
                 log.info("caBundle of MutatingWebhookConfiguration %s written", webhook_configuration)
-            signed = serving is not None and serving.leaf.issuer == authority.leaf.subject
+            signed = serving is not None and serving.signed_by(authority)
             if serving is None or (not changed and (not signed or tls.now() >= serving.renew_at())):
                 serving = tls.issue(authority, names, tls.now())
                 yield Update("certificate", {PAIR: serving.pem}, serving.leaf.not_valid_after_utc)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common import tls
-from common.errors import CertificateError, SettingsError, UsageError
-from webhook.serving import sources
+from common.errors import CertificateError, KubernetesError, SettingsError, UsageError
+from webhook.serving import lastgood, sources
 from webhook.serving.handover import PAIR, VALUES
+from webhook.serving.lastgood import LastGood
 from webhook.serving.sources import Refusal, Source, Update
 
 CERTIFICATE, KEY = "tls.crt", "tls.key"
@@ -144,3 +147,103 @@ def test_nodes_that_come_and_go_are_told_only_when_it_matters() -> None:
         b'{"native_sidecars":true}',
         b'{"native_sidecars":false}',
     ]
+
+
+class FakeCluster:
+    """Stands for an API server that forgets a Secret, or does not answer, at the moment the test wants."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {
+            "ConfigMap": {},
+            "MutatingWebhookConfiguration": {"webhooks": [{"name": "a", "clientConfig": {}}]},
+        }
+        self.entries: dict[str, bytes] = {}
+        self.away = False
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:  # noqa: ARG002
+        if self.away:
+            raise KubernetesError("away")
+        return self.objects[kind]
+
+    def apply(
+        self,
+        kind: str,
+        name: str,  # noqa: ARG002
+        fields: dict[str, Any],
+        owner: str,  # noqa: ARG002
+        namespace: str | None = None,  # noqa: ARG002
+    ) -> None:
+        if self.away:
+            raise KubernetesError("away")
+        self.objects[kind] |= fields
+
+    def secret(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:  # noqa: ARG002
+        return "1", dict(self.entries)
+
+    def update_secret(self, namespace: str, name: str, version: str, data: dict[str, bytes]) -> bool:  # noqa: ARG002
+        self.entries = dict(data)
+        return True
+
+    def trusts(self) -> bytes:
+        encoded = self.objects["MutatingWebhookConfiguration"]["webhooks"][0]["clientConfig"]["caBundle"]
+        return b64decode(encoded)
+
+
+def test_a_start_with_wrong_settings_takes_the_last_good_ones(tmp_path: Path) -> None:
+    values, cluster = tmp_path / "values.yaml", FakeCluster()
+    kept = LastGood(cluster, "mesh", "kept")  # type: ignore[arg-type]
+    values.write_text("{profile: standalone}")
+    source = sources.settings_files({VALUES: values}, "", kept)
+    taken(source)
+    values.write_text("{profile: wrong}")
+    refused(source, SettingsError, "wrong")
+    assert cluster.objects["ConfigMap"]["data"] == {VALUES: "{profile: standalone}"}
+
+    again = sources.settings_files({VALUES: values}, "", kept)
+    assert taken(again).files == {VALUES: b"{profile: standalone}"}
+    refused(again, SettingsError, "wrong")
+    assert cluster.objects["ConfigMap"]["data"] == {VALUES: "{profile: standalone}"}
+    values.write_text("{profile: standalone, global: {hub: example.test}}")
+    assert b"example.test" in taken(again).files[VALUES]
+
+
+def test_without_last_good_settings_that_can_be_used_the_start_fails_for_the_files(tmp_path: Path) -> None:
+    values, cluster = tmp_path / "values.yaml", FakeCluster()
+    values.write_text("{profile: wrong}")
+    kept = LastGood(cluster, "mesh", "kept")  # type: ignore[arg-type]
+    for data in ({}, {VALUES: "{profile: older}"}):
+        cluster.objects["ConfigMap"] = {"data": data}
+        with pytest.raises(SettingsError, match="wrong"):
+            next(sources.settings_files({VALUES: values}, "", kept))
+    cluster.away = True
+    with pytest.raises(SettingsError, match="wrong"):
+        next(sources.settings_files({VALUES: values}, "", kept))
+
+
+def test_settings_are_kept_when_the_api_server_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lastgood, "AGAIN_SECONDS", 0.0)
+    cluster = FakeCluster()
+    cluster.away = True
+    kept = LastGood(cluster, "mesh", "kept")  # type: ignore[arg-type]
+    kept.keep({VALUES: b"{}"})
+    cluster.away = False
+    kept.try_again()
+    assert cluster.objects["ConfigMap"]["data"] == {VALUES: "{}"}
+
+
+def test_an_authority_whose_secret_is_emptied_stays_trusted_while_others_serve_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources, "AUTHORITY_SECONDS", 0.0)
+    cluster = FakeCluster()
+    replica, other = (sources.own_certificate(cluster, "mesh", "ca", "conf", NAMES) for _ in range(2))  # type: ignore[arg-type]
+    taken(replica), taken(other)
+    first = cluster.entries["ca.crt"]
+    for number in range(1, 5):
+        cluster.entries = {}
+        taken(replica)  # has seen it, made another, and serves with that; `other` has not
+        trusted = cluster.trusts()
+        assert cluster.entries["ca.crt"] in trusted
+        assert (first in trusted) == (number < tls.MOST_AUTHORITIES)
+    taken(other)
+    assert trusted.count(b"BEGIN") == tls.MOST_AUTHORITIES
