@@ -2,6 +2,7 @@
 
     POST /inject                        an AdmissionReview v1 of a pod
     POST /inject/cluster/C/net/N        the same; the proxy learns the cluster's and the network's names (Istio's form)
+    POST /inject/:ENV:cluster=C         likewise (Istio's older form)
     GET  /healthz                       the process answers
     GET  /readyz                        a TLS call to this very server goes through
 
@@ -24,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 from common.admission import Bodies, HTTPError, check_headers, encode_refused
 from common.errors import NotReadyError, ReviewError
 from webhook.errors import InjectionError
-from webhook.limits import Limits
+from webhook.limits import PATH_VARIABLES, Limits
 from webhook.pod.inject import Request, inject
 from webhook.serving import review
 from webhook.serving.metrics import ReviewMetrics
@@ -39,7 +40,13 @@ class Cluster:
     """What a pod's sidecar depends on beside the pod and the settings, as last heard of the API server."""
 
     native_sidecars: bool = False
+    other_nodes: frozenset[str] = frozenset()  # names of nodes for which it is the other way round
     namespaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name → metadata
+
+    def native_for(self, pod: Mapping[str, Any]) -> bool:
+        """Whether the pod's sidecar can be a native one: on the node that it names, else on whichever it gets."""
+        named = (pod.get("spec") or {}).get("nodeName")
+        return self.native_sidecars != (isinstance(named, str) and named in self.other_nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Reviewer:
                 pod=asked.pod,
                 namespace=asked.namespace,
                 namespace_metadata=self.cluster.namespaces.get(asked.namespace),
-                native_sidecars=self.cluster.native_sidecars,
+                native_sidecars=self.cluster.native_for(asked.pod),
                 proxy_env=proxy_env,
             )
             with bounded(self._seconds):
@@ -109,13 +116,14 @@ class InjectEndpoint:
         """Answer one request."""
         try:
             check_headers(scope, self._limits.body_bytes)
+            environment = _proxy_env(scope["path_params"].get("environment", ""))
             body = await self._bodies.read(receive)
         except HTTPError as error:
             answer = Answer(error.status, error.message.encode(), "malformed", error.reason, error.message)
             started = time.perf_counter()
         else:
             started = time.perf_counter()
-            answer = self._reviewer.answer(body, _proxy_env(scope["path_params"].get("environment", "")))
+            answer = self._reviewer.answer(body, environment)
         seconds = time.perf_counter() - started
         content_type = b"application/json" if answer.status == 200 else b"text/plain; charset=utf-8"
         headers = [(b"content-type", content_type), (b"content-length", str(len(answer.body)).encode())]
@@ -168,9 +176,17 @@ _PATH_VARIABLES = {"cluster": "ISTIO_META_CLUSTER_ID", "net": "ISTIO_META_NETWOR
 
 
 def _proxy_env(path: str) -> Mapping[str, str]:
-    """Environment of the proxy from ``cluster/C/net/N``; ``--slash--`` stands for a slash in a value."""
+    """Environment of the proxy from ``cluster/C/net/N``, where ``--slash--`` stands for a slash in a value, or from
+    Istio's older form, ``:ENV:cluster=C:ENV:net=N``. Raises HTTPError for more variables than PATH_VARIABLES.
+    """
     if not path:
         return {}
-    parts = path.strip("/").split("/")
-    pairs = zip(parts[::2], parts[1::2], strict=False)
-    return {_PATH_VARIABLES.get(key, key.upper()): value.replace("--slash--", "/") for key, value in pairs}
+    if path.startswith(":ENV:"):
+        given = [pair.partition("=") for pair in path.rstrip("/").split(":ENV:")]
+        pairs = [(name, value) for name, equals, value in given if name and equals]
+    else:
+        parts = path.strip("/").split("/")
+        pairs = [(key, value.replace("--slash--", "/")) for key, value in zip(parts[::2], parts[1::2], strict=False)]
+    if len(pairs) > PATH_VARIABLES:
+        raise HTTPError(400, "path", f"the path sets {len(pairs)} variables; {PATH_VARIABLES} are allowed")
+    return {_PATH_VARIABLES.get(name, name.upper()): value for name, value in pairs}

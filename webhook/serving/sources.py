@@ -178,14 +178,15 @@ def namespaces(kubernetes: Kubernetes) -> Source:
 
 
 def nodes(kubernetes: Kubernetes) -> Source:
-    """Whether every node runs native sidecars, whenever that changes."""
+    """Whether every node runs native sidecars, and where not, which do; whenever that changes."""
     told = None
     for found in kubernetes.follow("Node"):
-        versions = [item["status"]["nodeInfo"]["kubeletVersion"] for item in found.values()]
-        native = run_native_sidecars(versions)
-        if native != told:
-            told = native
-            yield Update("nodes", {NODES: orjson.dumps({"native_sidecars": native})})
+        versions = {name: item["status"]["nodeInfo"]["kubeletVersion"] for name, item in found.items()}
+        native = run_native_sidecars(list(versions.values()))
+        others = sorted(name for name, version in versions.items() if run_native_sidecars([version]) != native)
+        if (native, others) != told:
+            told = native, others
+            yield Update("nodes", {NODES: orjson.dumps({"native_sidecars": native, "other_nodes": others})})
 
 
 def run_native_sidecars(kubelet_versions: Sequence[str]) -> bool:

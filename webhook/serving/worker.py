@@ -122,10 +122,11 @@ class Worker:
 
     def _cluster(self) -> Cluster:
         namespaces, nodes = self._read(NAMESPACES), self._read(NODES)
-        native = self._config.native_sidecars
+        native, others = self._config.native_sidecars, frozenset[str]()
         if native is None:
-            native = orjson.loads(nodes)["native_sidecars"] if nodes else False
-        return Cluster(native, orjson.loads(namespaces) if namespaces else {})
+            known = orjson.loads(nodes) if nodes else {}
+            native, others = known.get("native_sidecars", False), frozenset(known.get("other_nodes", ()))
+        return Cluster(native, others, orjson.loads(namespaces) if namespaces else {})
 
     def _contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """For the server, and for a client that trusts what it serves, whoever signed it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +30,9 @@ DEFAULTS: ProxyConfig = {
     "interceptionMode": "REDIRECT",
 }
 _MODES = ("REDIRECT", "TPROXY", "NONE")
-_DURATION = re.compile(r"-?\d{1,12}(\.\d{1,9})?s")
+_PART = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(rf"-?({_PART.pattern})+")
+_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 # Fields of which a message holds one at most: setting one takes the others away.
 _EITHER = (
     frozenset({"serviceCluster", "tracingServiceName"}),
@@ -39,53 +42,110 @@ _EITHER = (
 _MAPS = frozenset({"proxyMetadata", "runtimeValues", "customTags"})
 
 
-def _is_integer(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**32
+def _integer(most: int) -> Callable[[object], int]:
+    """A whole number, also as text or with a zero after its point, as protobuf's JSON has it."""
+
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError
+        number = float(value) if isinstance(value, str) and "." in value else value
+        if isinstance(number, float) and not number.is_integer():
+            raise ValueError
+        found = int(number)
+        if not 0 <= found <= most:
+            raise ValueError
+        return found
+
+    return read
 
 
-def _is_port(value: object) -> bool:
-    return type(value) is int and 0 <= value <= 65535
+def _duration(value: object) -> str:
+    """A duration as Go writes it (45s, 1m30s, 500ms), in seconds as protobuf's JSON has it: 0.500s."""
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        raise ValueError
+    nanoseconds = sum(
+        (Decimal(number) * _NANOSECONDS[unit] for number, unit in _PART.findall(value)), Decimal(0)
+    ).to_integral_value()
+    seconds, rest = divmod(int(nanoseconds), 10**9)
+    digits = f"{rest:09}"
+    while digits.endswith("000"):
+        digits = digits[:-3]
+    return f"{'-' if value.startswith('-') else ''}{seconds}{'.' if digits else ''}{digits}s"
 
 
-def _is_duration(value: object) -> bool:
-    return isinstance(value, str) and _DURATION.fullmatch(value) is not None
+def _whole_seconds(value: object) -> str:
+    found = _duration(value)
+    if found.startswith("-") or found == "0s" or "." in found:
+        raise ValueError
+    return found
 
 
-def _is_mode(value: object) -> bool:
-    return value in _MODES
+def _mode(value: object) -> object:
+    if value not in _MODES:
+        raise ValueError
+    return value
 
 
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
+def _of(kind: type) -> Callable[[object], object]:
+    def read(value: object) -> object:
+        if not isinstance(value, kind):
+            raise ValueError
+        return value
+
+    return read
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _texts(value: object) -> dict[str, str]:
+    """A mapping of strings; nothing is the empty one."""
+    if not isinstance(value, dict) or not all(isinstance(entry, str | None) for entry in value.values()):
+        raise ValueError
+    return {name: entry or "" for name, entry in value.items()}
 
 
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, dict)
+def _address(value: object) -> object:
+    """HOST:PORT; empty for none."""
+    if not isinstance(value, str):
+        raise ValueError
+    host, colon, port = value.rpartition(":")
+    if value and not (host and colon and port.isascii() and port.isdecimal() and 0 < int(port) <= 65535):
+        raise ValueError
+    return value
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
+def _topology(value: object) -> object:
+    if not isinstance(value, dict):
+        raise ValueError
+    trusted = value.get("numTrustedProxies")
+    return value if trusted is None else {**value, "numTrustedProxies": _integer(2**32 - 1)(trusted)}
 
 
-_KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "statusPort": (_is_port, "a port, 0 to 65535"),
-    "proxyAdminPort": (_is_port, "a port, 0 to 65535"),
-    "concurrency": (_is_integer, "a whole number"),
-    "statNameLength": (_is_integer, "a whole number"),
-    "drainDuration": (_is_duration, "seconds (45s)"),
-    "terminationDrainDuration": (_is_duration, "seconds (45s)"),
-    "interceptionMode": (_is_mode, "REDIRECT, TPROXY or NONE"),
-    "holdApplicationUntilProxyStarts": (_is_flag, "true or false"),
-    "proxyMetadata": (_is_texts, "a mapping of strings"),
-    "tracing": (_is_mapping, "a mapping"),
-    "image": (_is_mapping, "a mapping"),
-    "discoveryAddress": (_is_text, "a string"),
-    "configPath": (_is_text, "a string"),
-    "binaryPath": (_is_text, "a string"),
+def _as_is(value: object) -> object:
+    return value
+
+
+_PORT = (_integer(65535), "a port, 0 to 65535")
+_NUMBER = (_integer(2**32 - 1), "a whole number")
+_TEXT = (_of(str), "a string")
+_MAPPING = (_of(dict), "a mapping")
+_HOST_PORT = (_address, "HOST:PORT")
+# How each field is read (ValueError: it cannot be), and what it may be.
+_KINDS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "statusPort": _PORT,
+    "proxyAdminPort": _PORT,
+    "concurrency": _NUMBER,
+    "statNameLength": _NUMBER,
+    "drainDuration": (_whole_seconds, "whole seconds, at least one (45s)"),
+    "terminationDrainDuration": (_duration, "a duration (45s, 1m30s, 500ms)"),
+    "interceptionMode": (_mode, "REDIRECT, TPROXY or NONE"),
+    "holdApplicationUntilProxyStarts": (_of(bool), "true or false"),
+    "proxyMetadata": (_texts, "a mapping of strings"),
+    "gatewayTopology": (_topology, "a mapping, its numTrustedProxies a whole number"),
+    "tracing": _MAPPING,
+    "image": _MAPPING,
+    "discoveryAddress": _HOST_PORT,
+    "statsdUdpAddress": _HOST_PORT,
+    "configPath": _TEXT,
+    "binaryPath": _TEXT,
 }
 
 
@@ -105,11 +165,16 @@ def checked(value: object, where: str) -> ProxyConfig:
         config: ProxyConfig = _camel(value)
     except RecursionError as error:
         raise SettingsError(f"{where}: nested too deeply, or an alias (*) of what it is in") from error
+    found: ProxyConfig = {}
     for name, content in config.items():
-        kind = _KINDS.get(name)
-        if kind is not None and content is not None and not kind[0](content):
-            raise SettingsError(f"{where}.{name}: {shortened(content)} is not {kind[1]}")
-    return {name: content for name, content in config.items() if content is not None}
+        if content is None:
+            continue
+        read, allowed = _KINDS.get(name, (_as_is, ""))
+        try:
+            found[name] = read(content)
+        except (ValueError, OverflowError) as error:
+            raise SettingsError(f"{where}.{name}: {shortened(content)} is not {allowed}") from error
+    return found
 
 
 def overlay(config: ProxyConfig, over: ProxyConfig) -> ProxyConfig:

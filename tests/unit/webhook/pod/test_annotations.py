@@ -12,6 +12,7 @@ from webhook.errors import AnnotationError, InjectionError
 from webhook.pod.annotations import ANNOTATIONS, LABELS, check
 from webhook.pod.inject import Request, inject
 from webhook.settings import Settings
+from webhook.settings.proxyconfig import parse
 
 SETTINGS = Settings.load()
 ROOT = Path(__file__).parents[4]
@@ -98,3 +99,40 @@ def test_templates_read_and_write_what_the_table_has() -> None:
     used -= {"app.kubernetes.io/name", "app.kubernetes.io/version"}  # the author's labels, for canonical-name
     assert len(used) > 30
     assert sorted(used - {*ANNOTATIONS, *LABELS}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("terminationDrainDuration: 500ms", {"terminationDrainDuration": "0.500s"}),
+        ("terminationDrainDuration: 1m30s", {"terminationDrainDuration": "90s"}),
+        ("concurrency: 3.0", {"concurrency": 3}),
+        ('concurrency: "2"', {"concurrency": 2}),
+        ("proxyMetadata: {A: null, B: b}", {"proxyMetadata": {"A": "", "B": "b"}}),
+        ("gatewayTopology: {numTrustedProxies: 2}", {"gatewayTopology": {"numTrustedProxies": 2}}),
+        ("discoveryAddress: '[::1]:15012'", {"discoveryAddress": "[::1]:15012"}),
+    ],
+)
+def test_a_proxy_configuration_is_read_as_istio_reads_it(given: str, read: dict[str, object]) -> None:
+    assert parse(given) == read
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "drainDuration: 0s",
+        "drainDuration: 1500ms",
+        "terminationDrainDuration: 5",
+        "discoveryAddress: istiod",
+        "discoveryAddress: istiod:0",
+        "gatewayTopology: {numTrustedProxies: -1}",
+        "concurrency: 2.5",
+        "concurrency: true",
+        "concurrency: .inf",
+        "proxyMetadata: {A: 1}",
+    ],
+)
+def test_a_proxy_configuration_that_istio_refuses_is_refused(given: str) -> None:
+    name = given.partition(":")[0]
+    with pytest.raises(AnnotationError, match=rf"proxy configuration\.{name}: .* is not "):
+        check({"proxy.istio.io/config": given})

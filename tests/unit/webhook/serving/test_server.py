@@ -124,6 +124,10 @@ def test_an_error_of_ours_is_a_refusal_with_the_traceback_in_the_log(
         ("/inject", {}),
         ("/inject/", {}),
         ("/inject/cluster/east/net/n1", {"ISTIO_META_CLUSTER_ID": "east", "ISTIO_META_NETWORK": "n1"}),
+        (
+            "/inject/:ENV:cluster=east:ENV:net=a/b:ENV:x=:ENV:=y:ENV:z",
+            {"ISTIO_META_CLUSTER_ID": "east", "ISTIO_META_NETWORK": "a/b", "X": ""},
+        ),
         ("/inject/net/a--slash--b/my_var/1/odd", {"ISTIO_META_NETWORK": "a/b", "MY_VAR": "1"}),
     ],
 )
@@ -161,6 +165,18 @@ def test_what_is_no_review_gets_an_http_error_that_says_why(
     assert answer.status_code == status
     assert answer.text
     assert served.counted() == {("malformed", reason): 1}
+
+
+def test_a_path_that_sets_very_many_variables_is_refused(served: Server) -> None:
+    answer = served.post(reviewed(object=POD), "/inject/" + "a/b/" * 33)
+    assert (answer.status_code, answer.text) == (400, "the path sets 33 variables; 32 are allowed")
+
+
+@pytest.mark.parametrize(("overall", "native"), [(False, ["new"]), (True, ["any", "new"])])
+def test_a_pod_that_names_its_node_is_injected_as_that_one_can(overall: bool, native: list[str]) -> None:
+    cluster = Cluster(overall, frozenset({"old" if overall else "new"}))
+    pods = {"any": {"spec": {}}, "new": {"spec": {"nodeName": "new"}}, "old": {"spec": {"nodeName": "old"}}}
+    assert [name for name, pod in pods.items() if cluster.native_for(pod)] == native
 
 
 def test_a_content_type_may_have_parameters(served: Server) -> None:

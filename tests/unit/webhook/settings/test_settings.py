@@ -62,7 +62,7 @@ def test_annotations_of_the_settings_go_on_every_injected_pod() -> None:
         ({"global": {"proxy": {"holdApplicationUntilProxyStarts": "x"}}}, None, None, "'x' is not true or false"),
         ({"global": {"proxy": {"autoInject": "on"}}}, None, None, "policy: 'on' is not one of enabled, disabled"),
         (VALUES, "defaultConfig: [1]", None, "defaultConfig: [1] is not a mapping"),
-        (VALUES, "defaultConfig: {drainDuration: 5}", None, "defaultConfig.drainDuration: 5 is not seconds (45s)"),
+        (VALUES, "defaultConfig: {drainDuration: 5}", None, "defaultConfig.drainDuration: 5 is not whole seconds"),
         (VALUES, "defaultConfig: &a {tracing: {b: *a}}", None, "an alias (*) of what it is in"),
         (VALUES, None, "policy: maybe", "policy: 'maybe' is not one of enabled, disabled"),
         (VALUES, None, "defaultTemplates: sidecar", "defaultTemplates: 'sidecar' is not a list"),
