@@ -74,12 +74,12 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
         return None
     made: Message = {
         "name": str(name),
-        "type": TYPES[service.resolution],
+        "type": TYPES[_resolution(scope, service)],
         "metadata": _metadata(service, name),
     }
     if options := _protocol(port):
         made["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
-    match service.resolution:
+    match _resolution(scope, service):
         case Resolution.CLIENT_SIDE:
             made["eds_cluster_config"] = {"eds_config": ADS, "service_name": str(name)}
         case Resolution.PASSTHROUGH:
@@ -93,6 +93,13 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
             }
     policy = policy_of(world, scope, name.host, name.port, name.subset)
     return with_policy(made, policy, mesh_config(world), service, port)
+
+
+def _resolution(scope: Scope, service: Service) -> Resolution:
+    """How a proxy finds the host's endpoints: a gateway's clients chose no address that could be passed on."""
+    if scope.kind == "router" and service.resolution is Resolution.PASSTHROUGH:
+        return Resolution.CLIENT_SIDE
+    return service.resolution
 
 
 def _protocol(port: ServicePort) -> Message | None:
@@ -141,7 +148,7 @@ def assignment(world: World, scope: Scope, name: ClusterName) -> Message | None:
     """The endpoints of an EDS cluster (endpoint.v3.ClusterLoadAssignment)."""
     key = visible_services(world, scope).get(name.host)
     service = service_at(world, key) if key else None
-    if key is None or service is None or TYPES[service.resolution] != "EDS":
+    if key is None or service is None or TYPES[_resolution(scope, service)] != "EDS":
         return None
     balancer = policy_of(world, scope, name.host, name.port, name.subset).load_balancer
     if balancer is not None and balancer.simple == "PASSTHROUGH":

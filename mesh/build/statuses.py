@@ -24,7 +24,8 @@ OURS = frozenset((*CONTROLLERS, MESH_CONTROLLER))
 FEATURES = tuple(
     sorted(
         (
-            "GRPCRoute", "GRPCRouteNamedRouteRule", "Gateway", "GatewayHTTPListenerIsolation", "GatewayInfrastructure",
+            "GRPCRoute", "GRPCRouteNamedRouteRule", "Gateway", "GatewayAddressEmpty",
+            "GatewayHTTPListenerIsolation", "GatewayInfrastructure",
             "GatewayPort8080", "HTTPRoute", "HTTPRoute303RedirectStatusCode", "HTTPRoute307RedirectStatusCode",
             "HTTPRoute308RedirectStatusCode", "HTTPRouteBackendProtocolH2C", "HTTPRouteBackendProtocolWebSocket",
             "HTTPRouteBackendRequestHeaderModification", "HTTPRouteBackendTimeout", "HTTPRouteCORS",

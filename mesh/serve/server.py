@@ -42,6 +42,8 @@ STREAM_SECONDS = 1800.0
 STREAM_JITTER = 0.2
 GRACE_SECONDS = 5.0
 
+# Proxies may ask so often whether the connection lives; they do every 30 s.
+PING_SECONDS = 1.0
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
@@ -50,7 +52,7 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", int(PING_SECONDS * 1000)),
     ("grpc.so_reuseport", 0),  # a port that another holds is an error and not shared
 )
 

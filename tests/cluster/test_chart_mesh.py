@@ -197,3 +197,12 @@ def test_a_revision_has_names_of_its_own() -> None:
     assert ("Deployment", "pymesh-canary") in found
     values = yaml.safe_load(found["ConfigMap", "istio-sidecar-injector-canary"]["data"]["values"])
     assert values["global"]["proxy"]["discoveryAddress"] == f"pymesh-canary.{NAMESPACE}.svc:15012"
+
+
+def test_it_may_hold_the_lease_that_it_asks_for(found: dict[tuple[str, str], Any]) -> None:
+    told = parser("serve").parse_args(pod_of(found, "pymesh")["containers"][0]["args"])
+    [held] = [
+        rule for rule in found["Role", "pymesh"]["rules"] if "leases" in rule["resources"] and "get" in rule["verbs"]
+    ]
+    assert held["resourceNames"] == [told.service]  # mesh.serve.cluster: the Lease has the Service's name
+    assert {"get", "update"} <= set(held["verbs"])

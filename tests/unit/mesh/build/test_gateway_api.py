@@ -12,7 +12,8 @@ from mesh.encode import snapshot
 from mesh.encode.messages import decode
 from mesh.world.proxy import Proxy
 from mesh.world.world import World
-from tests.unit.mesh.objects import Object, pod, service, world_of
+from mesh.xds.types import CDS, EDS
+from tests.unit.mesh.objects import Object, endpoints, pod, service, world_of
 
 LABEL = {"gateway.networking.k8s.io/gateway-name": "gw"}
 POD: Object = pod("gw-1", "10.0.0.9", "gateways") | {}
@@ -142,3 +143,17 @@ def test_a_certificate_of_another_namespace_needs_a_grant(more: list[Object], se
     world = world_of(POD, SECRET, gateway(f"name: https, port: 443, protocol: HTTPS, {tls}"), *more)
     assert set(bodies(world, snapshot.SECRETS)) == ({"kubernetes-gateway://other/cert"} if served else set())
     assert "https.443.https.gw.gateways" in bodies(world, snapshot.TABLES)
+
+
+def test_a_gateway_chooses_among_the_pods_of_a_headless_service() -> None:
+    headless = service("a", "None", ("http", 80), namespace="gateways")
+    pods = endpoints("a", "10.0.0.3", ports=[("http", 80)], namespace="gateways")
+    world = world_of(
+        gateway("name: http, port: 80, protocol: HTTP"), POD, headless, pods, route("r", "parentRefs: [{name: gw}]")
+    )
+    name = "outbound|80||a.gateways.svc.cluster.local"
+    assert bodies(world, CDS)[name]["type"] == "EDS"
+    [group] = bodies(world, EDS)[name]["endpoints"]
+    assert group["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"] == "10.0.0.3"
+    sidecar = Proxy("sidecar", "b-1", "gateways", ("10.0.0.4",))
+    assert bodies(world, CDS, sidecar)[name]["type"] == "ORIGINAL_DST"

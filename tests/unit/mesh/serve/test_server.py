@@ -225,3 +225,28 @@ def test_the_node_is_read_whole():
             )
 
     run(talk)
+
+
+def test_a_proxy_may_ask_whether_the_connection_lives():
+    """HTTP/2 PINGs (RFC 9113, 6.7) as Envoy sends them while nothing changes: no GOAWAY for too many of them."""
+
+    def frame(kind, payload=b""):
+        return len(payload).to_bytes(3, "big") + bytes([kind, 0, 0, 0, 0, 0]) + payload
+
+    async def talk():
+        async with serving(HandMade()) as served:
+            host, _, port = served.bound[0].rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4))
+            acked = 0
+            for number in range(5):
+                await asyncio.sleep(server.PING_SECONDS + 0.2)
+                writer.write(frame(6, number.to_bytes(8, "big")))
+                while acked <= number:
+                    head = await reader.readexactly(9)
+                    payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+                    assert head[3] != 7, f"GOAWAY: {payload[8:]!r}"
+                    acked += head[3] == 6 and head[4] == 1
+            writer.close()
+
+    run(talk)
