@@ -16,6 +16,7 @@ PROGRAM = Program(
         "uninject": "uninject",
         "diff": "diff",
         "explain": "explain",
+        "check": "check",
         "completion": "completion",
     },
 )
