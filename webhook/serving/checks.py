@@ -29,7 +29,7 @@ Object = Mapping[str, Any]
 PORT: Final = 9443
 ERROR, WARNING, OK = "error", "warning", "ok"
 # What a pod may say for itself, as far as a webhook's objectSelector asks for it.
-_PODS: Final = ({}, {INJECT: "true"})
+_PODS: Final[tuple[Mapping[str, str], ...]] = ({}, {INJECT: "true"})
 
 
 @dataclass(frozen=True, slots=True)
