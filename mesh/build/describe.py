@@ -14,7 +14,8 @@ from mesh.model.problem import Problem
 from mesh.model.service import Service, ServicePort
 from mesh.model.workload import NOWHERE, Pod
 from mesh.routing.analysis import problems
-from mesh.routing.attach import rulers_of
+from mesh.routing.attach import mesh_routes, rulers_of
+from mesh.routing.route import Route
 from mesh.world.index import endpoints_of, service_at, services_by_host, targets_of
 from mesh.world.proxy import Scope
 from mesh.world.scopes import scope_of_pod
@@ -29,6 +30,7 @@ class OfService:
     `targets` are the pod's ports that each of its ports leads to, by number; `endpoints` how many there are.
     `subsets` are the DestinationRule's, each with whether the pod is in it (None where no pod is asked about).
     `routes` are the VirtualServices for its host: the first counts, the others are not heard.
+    `tables` are the rules that HTTP requests to each port meet, in order; none where they go to the Service as it is.
     """
 
     service: Service
@@ -39,6 +41,7 @@ class OfService:
     has_policy: bool
     subsets: tuple[tuple[str, Mapping[str, str], bool | None], ...]
     routes: tuple[ObjectRef, ...]
+    tables: Mapping[int, tuple[Route, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,12 @@ def _service(
         has_policy=bool(rule and rule.traffic_policy is not None),
         subsets=subsets,
         routes=rulers_of(world, scope, host),
+        tables={
+            port.number: found
+            for port in service.ports
+            if (port.protocol.is_http or port.protocol.is_auto)
+            and (found := mesh_routes(world, scope, host, port.number))
+        },
     )
 
 

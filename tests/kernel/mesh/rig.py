@@ -86,6 +86,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = self.connection.getsockname()[0]
         headers = {name.lower(): value for name, value in self.headers.items()}
+        # http.server makes // one slash
+        self.path = self.requestline.split()[1]
         workloads = self.server.workloads
         if self.path == "/seen":
             self.say(200, f"{workloads.seen(workloads.names.get(address, address))}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,54 @@ def test_a_pod(files: str, capsys: pytest.CaptureFixture[str]) -> None:
         "   Traffic policy for the whole host",
         "VirtualService: older.shop",
         "VirtualService: younger.shop (not heard: the one above is for the same host)",
+        "Requests to port 80:",
+        "   /*  reviews.shop.svc.cluster.local:80 (v3)  VirtualService shop/older spec.http[0]",
     ]
     assert "VirtualService shop/older: spec.http[0].route[0].destination.subset: no DestinationRule has" in problems
     assert "elsewhere" not in problems
+
+
+def test_each_rule_that_requests_meet_is_named_with_what_it_takes_and_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = [{"destination": {"host": "reviews"}}]
+    split = [{"destination": {"host": "reviews", "subset": f"v{n}"}, "weight": w} for n, w in ((1, 90), (2, 10))]
+    rules = [
+        {
+            "name": "gone",
+            "match": [{"uri": {"exact": "/old"}, "method": {"exact": "GET"}}],
+            "redirect": {"uri": "/new"},
+        },
+        {"match": [{"headers": {"end-user": {"exact": "luffy"}}, "queryParams": {"q": {"exact": "1"}}}], "route": to},
+        {"match": [{"uri": {"regex": "/a.*"}, "withoutHeaders": {"x-a": {}}}], "directResponse": {"status": 418}},
+        {"route": split},
+    ]
+    own = [one for one in OBJECTS if one["kind"] != "VirtualService"]
+    route = thing("gateway.networking.k8s.io/v1", "HTTPRoute", "other", {
+        "parentRefs": [{"kind": "Service", "group": "", "name": "other"}],
+        "rules": [
+            {
+                "matches": [{"path": {"type": "PathPrefix", "value": "/x"}}],
+                "backendRefs": [{"name": "reviews", "port": 80}],
+            }
+        ],
+    })  # fmt: skip
+    other = thing("v1", "Service", "other", {"ports": [{"name": "http", "port": 80}, {"name": "tcp", "port": 81}]})
+    rule = thing(ISTIO, "VirtualService", "rules", {"hosts": ["reviews"], "http": rules})
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all([*own, route, other, rule]))
+    run(["describe", "svc", "reviews.shop", "-f", str(tmp_path)])
+    out = capsys.readouterr().out.partition("Requests to port 80:\n")[2].splitlines()
+    host = "reviews.shop.svc.cluster.local:80"
+    assert [re.split("  +", line.strip()) for line in out[:4]] == [
+        ["GET /old", "redirected with 301", "VirtualService shop/rules spec.http[0] (gone)"],
+        ["/* end-user: luffy ?q=1", host, "VirtualService shop/rules spec.http[1]"],
+        ["~/a.* without x-a: *", "answered with 418", "VirtualService shop/rules spec.http[2]"],
+        ["/*", f"{host} (v1) 90%, {host} (v2) 10%", "VirtualService shop/rules spec.http[3]"],
+    ]
+    run(["describe", "svc", "other.shop", "-f", str(tmp_path)])
+    assert "Requests to port 80:\n   /x*  reviews.shop.svc.cluster.local:80  HTTPRoute shop/other spec.rules[0]" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_service_knows_no_pod_s_subsets(files: str, capsys: pytest.CaptureFixture[str]) -> None:
