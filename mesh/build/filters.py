@@ -20,6 +20,19 @@ from mesh.world.sidecars import mesh_config
 from mesh.world.world import World
 
 READY_PORT = 15021
+# Where the proxy itself listens, by its bootstrap or by what all of its kind are told: the interception's two ports,
+# probes, readiness and metrics. A gateway, which binds to its ports, cannot have the admin API's either.
+SIDECAR_PORTS = frozenset({15001, 15006, 15020, READY_PORT, 15090})
+GATEWAY_PORTS = frozenset({15000, 15020, READY_PORT, 15090})
+
+
+class OwnPortError(ValueError):
+    """A port is the proxy's own, so nothing else can be met there."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"port {port} is the proxy's own")
+
+
 ADS: Message = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
 
 ORIGINAL_DST = extension("envoy.filters.listener.original_dst", "filters.listener.original_dst.v3.OriginalDst")

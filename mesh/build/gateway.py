@@ -12,7 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from common.envoy.parts import Message, address, typed
-from mesh.build.filters import ADS, TLS_INSPECTOR, access_logs, by_rds, http_manager, paths, tcp_proxy
+from mesh.build.filters import (
+    ADS,
+    GATEWAY_PORTS,
+    TLS_INSPECTOR,
+    OwnPortError,
+    access_logs,
+    by_rds,
+    http_manager,
+    paths,
+    tcp_proxy,
+)
 from mesh.build.hostroutes import connection_fields, rendered
 from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
@@ -41,6 +51,8 @@ def gateway_listener(world: World, scope: Scope, ports: Ports, place: Place) -> 
     mine = servers_at(world, scope, ports, place)
     if not mine:
         return None
+    if place.port in GATEWAY_PORTS:
+        raise OwnPortError(place.port)
     chains: list[Message] = []
     taken: set[str] = set()
     if mine[0].protocol.is_http:
@@ -49,7 +61,8 @@ def gateway_listener(world: World, scope: Scope, ports: Ports, place: Place) -> 
         for server in mine:
             for chain in _byte_chains(world, scope, place, server):
                 match = chain.get("filter_chain_match", {})
-                names = [one for one in match.get("server_names", [""]) if one not in taken]
+                wanted = dict.fromkeys(name.lower() for name in match.get("server_names", [""]))
+                names = [name for name in wanted if name not in taken]
                 if not names:
                     continue  # an older server has all of these names
                 taken.update(names)

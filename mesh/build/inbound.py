@@ -77,18 +77,19 @@ class AppPort(NamedTuple):
 def inbound_ports(world: World, scope: Scope, instance: Instance) -> Mapping[int, AppPort]:
     """The ports of the app by number: those of a Sidecar's ingress where there is one, else what Services lead to.
 
-    Of two Services that lead to one port the older decides what is spoken.
+    Of two Services that lead to one port the older decides what is spoken. The sidecar's own port is none of the app's.
     """
     found: dict[int, AppPort] = {}
     targets = targets_of(world, instance.namespace, instance.pod, instance.labels, instance.addresses)
     for key, port, number in targets:
-        found.setdefault(number, AppPort(number, port.protocol, key.host, port.number, key.ref))
+        if number != PORT:
+            found.setdefault(number, AppPort(number, port.protocol, key.host, port.number, key.ref))
     sidecar = sidecar_of(world, scope)
     if sidecar is None or not sidecar.ingress:
         return found
     told: dict[int, AppPort] = {}
     for one in sidecar.ingress:
-        if one.port is None:
+        if one.port is None or one.port.number == PORT:
             continue
         number = one.port.number
         known = found.get(number)

@@ -19,7 +19,9 @@ from common.envoy.traffic import HTTP_PROTOCOLS
 from mesh.build.filters import (
     GRPC_WEB,
     HTTP_INSPECTOR,
+    SIDECAR_PORTS,
     TLS_INSPECTOR,
+    OwnPortError,
     access_logs,
     by_rds,
     http_manager,
@@ -47,6 +49,7 @@ from mesh.world.proxy import Scope
 from mesh.world.world import World
 
 ANY = "0.0.0.0"
+UNSPECIFIED = (ANY, "::")
 # How long the first bytes are waited for: where HTTP was declared, an app that connects early may take its time; where
 # nothing was, a server that speaks first should not be kept waiting.
 DECLARED_TIMEOUT, UNDECLARED_TIMEOUT = "5s", "1s"
@@ -98,7 +101,8 @@ def bindings_of(world: World, scope: Scope, key: ServiceKey) -> tuple[tuple[Bind
             found.append((Bind(ANY, number), Binding(key, number, "http")))
             continue
         kind: Literal["auto", "tcp"] = "auto" if port.protocol.is_auto else "tcp"
-        hosts = [one for one in service.addresses if "/" not in one]
+        plain = [one for one in service.addresses if "/" not in one]
+        hosts = [one for one in plain if one not in UNSPECIFIED]
         networks = tuple(str(ip_network(one, strict=False)) for one in service.addresses if "/" in one)
         if service.is_headless:
             # each pod by its own address, at the pod's own port
@@ -108,7 +112,7 @@ def bindings_of(world: World, scope: Scope, key: ServiceKey) -> tuple[tuple[Bind
             if each:
                 continue
         found += [(Bind(one, number), Binding(key, number, kind)) for one in hosts]
-        if networks or not hosts:
+        if networks or len(hosts) < len(plain) or not hosts:
             found.append((Bind(ANY, number), Binding(key, number, kind, networks)))
     return tuple(found)
 
@@ -137,18 +141,23 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
     bindings = bindings_at(world, scope, bind)
     if not bindings:
         return None
+    if bind.address == ANY and bind.port in SIDECAR_PORTS:
+        raise OwnPortError(bind.port)
     http = next((one for one in bindings if one.kind == "http"), None)
     bytes_ = [one for one in bindings if one.kind != "http"]
     if bind.address != ANY:
         # two hosts at one address and port: the older one counts
         bytes_ = bytes_[:1]
     inspect_http = http is not None or any(one.kind == "auto" for one in bytes_)
-    by_match: dict[str, Message] = {}
+    chains: list[Message] = []
+    default: Message | None = None
+    taken: set[tuple[str, str]] = set()
     for one in bytes_:
-        for match, chain in _byte_chains(world, scope, bind, one):
-            by_match.setdefault(repr(match), chain | ({"filter_chain_match": match} if match else {}))
-    default = by_match.pop("{}", None)
-    chains = list(by_match.values())
+        for whole, chain in _byte_chains(world, scope, bind, one):
+            if not whole:
+                default = default or chain
+            elif match := _untaken(whole, taken):
+                chains.append(chain | {"filter_chain_match": match})
     table = str(bind.port) if bind.address == ANY else ""
     if table and inspect_http:
         chains.append(_http_chain(world, scope, bind, table, bindings))
@@ -233,6 +242,21 @@ def _match(rule: ConnectionRoute, networks: Message) -> Message:
     if rule.sni_hosts and "*" not in rule.sni_hosts:
         made["server_names"] = list(rule.sni_hosts)
     return made
+
+
+def _untaken(match: Message, taken: set[tuple[str, str]]) -> Message | None:
+    """What of a match no older one has, for Envoy takes no listener with two for one; None where nothing is left."""
+    names = list(dict.fromkeys(name.lower() for name in match.get("server_names", [""])))
+    ranges = {f"{one['address_prefix']}/{one['prefix_len']}": one for one in match.get("prefix_ranges", ())} or {"": {}}
+    if len(names) == 1:
+        ranges = {net: one for net, one in ranges.items() if (names[0], net) not in taken}
+    else:
+        names = [name for name in names if not any((name, net) in taken for net in ranges)]
+    taken.update((name, net) for name in names for net in ranges)
+    if not names or not ranges:
+        return None
+    made: Message = {"prefix_ranges": list(ranges.values())} if "" not in ranges else {}
+    return made | {"server_names": names} if names != [""] else made
 
 
 def _routed(world: World, scope: Scope, rule: ConnectionRoute) -> Message:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mesh.build.inbound import Instance
 from mesh.build.secrets import GATEWAY_API
+from mesh.model.fields import canonical, is_address
 from mesh.model.gatewayapi import KubernetesGateway, Listener
 from mesh.model.ingress import Ingress
 from mesh.model.meta import ObjectRef
@@ -122,7 +123,7 @@ def _istio_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
             if server.port is None:
                 continue
             yield (
-                server.bind or ANY,
+                canonical(server.bind) if is_address(server.bind) else server.bind or ANY,
                 Server(
                     f"{one.meta.namespace}/{one.meta.name}",
                     one.meta.ref,

@@ -61,7 +61,7 @@ def table_domains(world: World, scope: Scope, table: str) -> Mapping[str, tuple[
         return {f"{key.host}:{port}": ("*",) for key, port in table_hosts(world, scope, table)}
     wanted = [(f"{key.host}:{port}", _domains(world, scope, key)) for key, port in table_hosts(world, scope, table)]
     wanted += [(f"{host}:{table}", [host]) for host in hosts_beside_of(world, scope, table)]
-    taken: set[str] = set()
+    taken = {"*"}  # it is for all other hosts
     found: dict[str, tuple[str, ...]] = {}
     for name, domains in wanted:
         mine = [domain for domain in domains if domain.lower() not in taken]

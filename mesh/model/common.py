@@ -79,7 +79,9 @@ def no_wildcards(labels: Mapping[str, str], r: Reading, *at: Key) -> None:
 class Destination:
     """Where a request goes (networking.istio.io Destination): a host of the registry, a subset of it, a port."""
 
-    host: str = text(f.one_of_checks((f.wildcard_fqdn, f.address), "a Service's name or a DNS name"), needed=True)
+    host: str = text(
+        f.one_of_checks((f.wildcard_fqdn, f.address), "a Service's name or a DNS name"), needed=True, empty=False
+    )
     subset: str = text(f.label)
     port: PortSelector | None = sub(PortSelector)
 
@@ -116,16 +118,6 @@ def export_to(names: Iterable[str], r: Reading, *at: Key) -> None:
             r.error("conflict", f'"{name}" must be alone', *at, index)
         elif name not in (".", "*", "~") and not _NAMESPACE_OR.fullmatch(name):
             r.error("not-allowed", f'"{name}" is not allowed: a namespace, ".", "*" or "~"', *at, index)
-
-
-def header_value(value: str) -> str:
-    """A header's value as Envoy takes it: `%` begins a command such as %REQ(x)%, and is doubled to mean itself."""
-    if any(char in value for char in "\r\n\0"):
-        return "one line"
-    return "" if _FORMAT.fullmatch(value) else "a %COMMAND%, or %% for a percent sign"
-
-
-_FORMAT = re.compile(r"(?:[^%]|%%|%[A-Z][A-Z0-9_]*(?:\([^%]*?\))?(?::[0-9]+)?%)*", re.DOTALL)
 
 
 def duplicates(names: Iterable[str], r: Reading, *at: Key) -> None:

@@ -17,7 +17,7 @@ from mesh.model.shape import sub, subs, text, text_map, texts
 class Subset:
     """Those endpoints whose labels have all of these (Subset)."""
 
-    name: str = text(pattern=r"[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?", needed=True)
+    name: str = text(pattern=r"[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?", needed=True, empty=False)
     labels: Mapping[str, str] = text_map()
     traffic_policy: TrafficPolicy | None = sub(TrafficPolicy)
 

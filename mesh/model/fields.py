@@ -127,15 +127,19 @@ class OneOf:
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _GO_DURATION = re.compile(r"([+-]?)((?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:h|ms|m|s|us|µs|μs|ns))+|0)")
 _PIECE = re.compile(r"([0-9.]+)(h|ms|m|s|us|µs|μs|ns)")
+# Go's own limit, 292 years (time.Duration), and Envoy's: both count nanoseconds in 64 bits
+_LONGEST = 9223372036.0
 _GEP_2257 = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")
 
 
 def seconds(text: str) -> float | None:
-    """A Go duration (`1m30s`, `0.5s`, `250ms`) in seconds, rounded to nanoseconds; None if it is none."""
+    """A Go duration (`1m30s`, `0.5s`, `250ms`) in seconds, rounded to nanoseconds; None if it is none that Go takes."""
     match = _GO_DURATION.fullmatch(text) if len(text) <= 64 else None
     if match is None:
         return None
     total = sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(match[2]))
+    if total > _LONGEST:
+        return None
     return round(-total if match[1] == "-" else total, 9)
 
 
@@ -279,6 +283,11 @@ def address(text: str) -> str:
     return "" if is_address(text) else "an IP address"
 
 
+def canonical(text: str) -> str:
+    """An address, or a network, as it is spelled everywhere: those that mean the same are equal (RFC 5952)."""
+    return str(ip_network(text, strict=False)) if "/" in text else str(ip_address(text)) if ":" in text else text
+
+
 def is_address(text: str) -> bool:
     """Whether this is an IP address, without a zone."""
     if "%" in text:
@@ -312,13 +321,45 @@ def regex(text: str) -> str:
     bare = _CLASS.sub("x", text)
     if found := _NOT_RE2.search(bare):
         return f"RE2 has no {found[0]}"
-    if any(int(number) > 1000 for number in _REPEAT.findall(bare)):
-        return "at most 1000 repetitions"
+    if any(int(number) > _MOST_REPEATS for number in _REPEAT.findall(bare)):
+        return f"at most {_MOST_REPEATS} repetitions"
+    if unknown := next((name for name in _POSIX_NAME.findall(text) if name not in _POSIX.split()), ""):
+        return f"RE2 has no class [:{unknown}:]"
     try:
         re.compile(_as_python(text))
+        if _repeats(bare) > _MOST_REPEATS:
+            return f"at most {_MOST_REPEATS} repetitions, those of repetitions multiplied"
     except (re.error, OverflowError, RecursionError) as error:
         return f"a regular expression: {error}"
     return ""
+
+
+_MOST_REPEATS = 1000
+_POSIX = "alnum alpha ascii blank cntrl digit graph lower print punct space upper word xdigit"
+_POSIX_NAME = re.compile(r"\[:\^?(\w+):\]")
+_BRACES = re.compile(r"\{([0-9]+)(?:,([0-9]*))?\}")
+
+
+def _repeats(bare: str) -> int:
+    """How often what is innermost is repeated at most: the counts of nested {n,m} multiplied, as RE2 reckons."""
+    most, open_groups, inner, index = 1, [1], 1, 0
+    while index < len(bare):
+        char, step = bare[index], 1
+        if char == "\\":
+            step, inner = 2, 1
+        elif char == "(":
+            open_groups.append(1)
+        elif char == ")" and len(open_groups) > 1:
+            inner = open_groups.pop()
+            open_groups[-1] = max(open_groups[-1], inner)
+        elif braces := _BRACES.match(bare, index):
+            inner *= max(int(braces[2] or braces[1]), int(braces[1]), 1)
+            open_groups[-1] = max(open_groups[-1], inner)
+            step = len(braces[0])
+        elif char not in "*+?":
+            inner = 1
+        most, index = max(most, inner), index + step
+    return most
 
 
 _CLASS = re.compile(r"(?<!\\)((?:\\\\)*)\[(\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*)\]", re.DOTALL)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mesh.model import fields as f
-from mesh.model.common import Destination, Percent, StringMatch, header_value
+from mesh.model.common import Destination, Percent, StringMatch
+from mesh.model.formats import header_value
 from mesh.model.reading import Reading
 from mesh.model.shape import Sub, duration, flag, map_of, one_of, port, sub, subs, text, text_map, texts, whole
 

@@ -44,7 +44,7 @@ def host_forms(hostname: str, namespace: str, domain: str) -> list[str]:
     if hostname.endswith(suffix):
         short = hostname.removesuffix(suffix)
         name, _, its_namespace = short.partition(".")
-        if name and its_namespace:
+        if name and its_namespace and "*" not in name:
             forms.append(f"{hostname}.")
             if its_namespace == namespace:
                 forms.append(name)

@@ -171,6 +171,7 @@ def service(thing: Mapping[str, Any], meta: Meta, r: Reading) -> Service:
     for one in addresses:
         if not f.is_address(one):
             r.error("not-allowed", f'"{one}" is not an IP address', "spec", "clusterIP")
+    addresses = tuple(dict.fromkeys(f.canonical(one) for one in addresses if f.is_address(one)))
     resolution = Resolution.CLIENT_SIDE
     if spec.type == "ExternalName" and spec.external_name:
         resolution = Resolution.ALIAS
@@ -320,11 +321,16 @@ def endpoint_slice(thing: Mapping[str, Any], meta: Meta, r: Reading) -> Endpoint
     raw = shape_of(_Slice).read(thing, r)
     if raw is ABSENT:
         return None
+    if raw.address_type != "FQDN":
+        for index, one in enumerate(raw.endpoints):
+            for place, text in enumerate(one.addresses):
+                if not f.is_address(text):
+                    r.error("not-allowed", f'"{text}" is not an IP address', "endpoints", index, "addresses", place)
     return EndpointSlice(
         meta=meta,
         service=meta.labels.get("kubernetes.io/service-name", ""),
         address_type=raw.address_type,
-        endpoints=tuple(_endpoint(one) for one in raw.endpoints),
+        endpoints=tuple(_endpoint(one, raw.address_type == "IPv6") for one in raw.endpoints),
         ports=raw.ports,
     )
 
@@ -332,11 +338,11 @@ def endpoint_slice(thing: Mapping[str, Any], meta: Meta, r: Reading) -> Endpoint
 _UNKNOWN = _Conditions()
 
 
-def _endpoint(raw: _Endpoint) -> SliceEndpoint:
+def _endpoint(raw: _Endpoint, ipv6: bool) -> SliceEndpoint:
     conditions, hints, target = raw.conditions or _UNKNOWN, raw.hints, raw.target_ref
     ready = conditions.ready is not False
     return SliceEndpoint(
-        addresses=raw.addresses,
+        addresses=tuple(f.canonical(one) for one in raw.addresses if f.is_address(one)) if ipv6 else raw.addresses,
         ready=ready,
         serving=ready if conditions.serving is None else conditions.serving,
         terminating=bool(conditions.terminating),

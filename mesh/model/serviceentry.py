@@ -127,7 +127,7 @@ class ServiceEntry:
                 meta=self.meta,
                 hostname=host.lower().removesuffix("."),
                 ports=ports,
-                addresses=self.addresses,
+                addresses=tuple(dict.fromkeys(f.canonical(one) for one in self.addresses)),
                 resolution=_RESOLUTIONS[self.resolution],
                 mesh_external=self.location == "MESH_EXTERNAL",
                 export_to=self.export_to,

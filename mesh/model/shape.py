@@ -188,8 +188,8 @@ def subs(cls: Any, least: int = 0, most: int = 0, **more: Any) -> Any:
 
 
 def texts(check: f.Check | None = None, *, least: int = 0, most: int = 0, empty: bool = True, **more: Any) -> Any:
-    """A list of strings."""
-    return read(f.Many(f.Text(check, empty=empty), least, most), (), **more)
+    """A list of strings; where they are checked, none is empty."""
+    return read(f.Many(f.Text(check, empty=empty and check is None), least, most), (), **more)
 
 
 def text_map(key: f.Check | None = None, check: f.Check | None = None, **more: Any) -> Any:

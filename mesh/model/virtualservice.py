@@ -90,6 +90,9 @@ def weights(route: Sequence[Any], r: Reading) -> None:
     if not sum(one.weight for one in route):
         r.error("not-allowed", "all weights are 0; they share the traffic in proportion", "route")
         return
+    if sum(one.weight for one in route) >= 2**32:
+        r.error("not-allowed", "the weights add up to more than 4294967295", "route")
+        return
     for index, one in enumerate(route):
         if not one.weight:
             r.warn("no-effect", "weight 0: nothing goes there", "route", index, "weight")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from mesh.model.common import header_value
+from mesh.model.formats import header_value
 from mesh.model.gatewayapi import BackendObjectReference
 from mesh.model.httproute import (
     BackendRef,

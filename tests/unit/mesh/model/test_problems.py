@@ -34,6 +34,10 @@ CASES: dict[str, list[tuple[str, list[str]]]] = {
          ["not-allowed spec.http[0].route"]),
         ("{hosts: [a], http: [{route: [{destination: {host: a}, weight: 1}, {destination: {host: b}, weight: 2}]}]}",
          ["weights spec.http[0].route"]),
+        ("{hosts: [a], http: [{route: [{destination: {host: a}, weight: 2147483647}, "
+         "{destination: {host: b}, weight: 2147483647}, {destination: {host: c}, weight: 2}]}]}",
+         ["not-allowed spec.http[0].route"]),
+        ("{hosts: ['', a], http: [{" + ROUTE + "}]}", ["not-allowed spec.hosts[0]"]),
         ("{hosts: [a], http: [{redirect: {uri: /b}, " + ROUTE + "}]}", ["conflict spec.http[0].route"]),
         ("{hosts: [a], http: [{redirect: {}}]}", ["missing spec.http[0].redirect"]),
         ("{hosts: [a], http: [{redirect: {uri: /b, redirectCode: 200}}]}",

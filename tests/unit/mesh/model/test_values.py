@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mesh.model.fields import regex, seconds, subnet, wildcard_fqdn
+from mesh.model.formats import header_value
 from mesh.model.kinds import BY_KEY, kind_of
 from mesh.model.meshconfig import mesh_config
 from mesh.model.meta import ObjectRef
@@ -203,6 +204,8 @@ def test_a_value_is_equal_when_it_says_the_same() -> None:
         r"[\]]",
         "(?P<n>x)",
         r"^(.*?;)?\s*$",
+        "((a{10}){10}){10}",
+        "(a{100}b{100}){10}",
     ],
 )
 def test_what_re2_takes(text: str) -> None:
@@ -210,10 +213,71 @@ def test_what_re2_takes(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["(", "(?=a)", "(?<!a)b", r"(a)\1", "a*+", "a{1001}", "[z-a]", "a**", r"\Z", "[a", "x" * 1025]
+    "text",
+    [
+        "(",
+        "(?=a)",
+        "(?<!a)b",
+        r"(a)\1",
+        "a*+",
+        "a{1001}",
+        "[z-a]",
+        "a**",
+        r"\Z",
+        "[a",
+        "x" * 1025,
+        "[[:foo:]]",
+        "((x{100}){100}){100}",
+        "(?:x{2,32}){32}",
+    ],
 )
 def test_what_re2_does_not_take(text: str) -> None:
     assert regex(text)
+
+
+# each was shown to a real Envoy 1.40, in a route's response_headers_to_add
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "é",
+        "100%%",
+        "%REQ(x)%",
+        "%REQ(X?Y):10%%PROTOCOL%",
+        "%START_TIME(%Y-%m-%d)%",
+        "%PATH%",
+        "%METADATA(ROUTE:a:b)%",
+    ],
+)
+def test_what_header_values_envoy_takes(text: str) -> None:
+    assert not header_value(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%",
+        "%x%",
+        "%REQ(%",
+        "%NOPE%",
+        "%REQ%",
+        "%REQ()%",
+        "%REQ(X?Y?Z)%",
+        "%RESPONSE_CODE:5%",
+        "%PROTOCOL(x)%",
+        "%DYNAMIC_METADATA()%",
+        "%FILE_CONTENT(/etc/passwd)%",
+        "a\nb",
+        "%A(" * 5000,
+    ],
+)
+def test_what_header_values_envoy_does_not_take(text: str) -> None:
+    assert header_value(text)
+
+
+@pytest.mark.parametrize("text", ["9223372037s", "315576000001s", "9" * 60 + "h"])
+def test_longer_than_any_duration_of_gos_and_envoys(text: str) -> None:
+    assert seconds(text) is None
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/255.0.0.0", "fe80::1%eth0", "10.0.0.0/33", "x"])
