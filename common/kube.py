@@ -61,6 +61,7 @@ KINDS: Final = (
         kind="ValidatingWebhookConfiguration",
         name="validatingwebhookconfigurations",
     ),
+    Resource(prefix="apis", group="events.k8s.io", api_version="v1", kind="Event", name="events", namespaced=True),
     Resource(prefix="apis", group="authentication.k8s.io", api_version="v1", kind="TokenReview", name="tokenreviews"),
 )
 METHODS: Final = {"get": "GET", "create": "POST", "replace": "PUT"}  # the dynamic client's others patch

@@ -77,6 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="follow the cluster's namespaces and nodes (service account or KUBECONFIG)",
     )
+    parser.add_argument("--events", action="store_true", help="make an Event on the owner of a pod that is refused")
     parser.add_argument(
         "--log-format", choices=["auto", "json", "text"], default="auto", help="auto: text on a terminal"
     )
@@ -104,7 +105,13 @@ def run(args: argparse.Namespace) -> int:
         log_level=args.log_level,
         limits=bounds,
     )
-    Supervisor(config, _sources(args)).run()
+    recorder = None
+    if args.events:
+        from common.kube import Kubernetes
+        from webhook.serving.recorder import Recorder
+
+        recorder = Recorder(Kubernetes())
+    Supervisor(config, _sources(args), recorder).run()
     return 0
 
 

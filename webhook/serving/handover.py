@@ -31,6 +31,7 @@ class WorkerConfig:
     native_sidecars: bool | None
     log_format: str
     log_level: str
+    events: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def encode(self) -> str:

@@ -24,6 +24,7 @@ class Review:
     uid: str
     pod: dict[str, Any]
     namespace: str
+    dry_run: bool = False
 
 
 def decode(body: bytes) -> Review:
@@ -45,7 +46,7 @@ def decode(body: bytes) -> Review:
     namespace = request.get("namespace") or pod.get("metadata", {}).get("namespace") or "default"
     if not isinstance(namespace, str):
         raise ReviewError("request.namespace is not a string", uid)
-    return Review(uid, pod, namespace)
+    return Review(uid, pod, namespace, request.get("dryRun") is True)
 
 
 def encode_allowed(

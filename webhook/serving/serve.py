@@ -27,6 +27,7 @@ from common.errors import UsageError
 from webhook.limits import Limits
 from webhook.serving.handover import DRAIN_SECONDS, METRICS_DIRECTORY, WorkerConfig
 from webhook.serving.metrics import DIRECTORY_VARIABLE, SupervisorMetrics
+from webhook.serving.recorder import Recorder
 from webhook.serving.sources import Refusal, Source, Update
 
 # A worker that ends sooner than this after its start is started again after a pause, which doubles each time.
@@ -60,7 +61,8 @@ class ServeConfig:
 class Supervisor:
     """Runs the workers until it is told to stop."""
 
-    def __init__(self, config: ServeConfig, sources: Sequence[Source]) -> None:
+    def __init__(self, config: ServeConfig, sources: Sequence[Source], recorder: Recorder | None = None) -> None:
+        self._recorder = recorder
         self._config = config
         self._sources = sources
         self._metrics = SupervisorMetrics()
@@ -79,7 +81,7 @@ class Supervisor:
             listening = _listen(self._config.address, self._config.port)
             if self._config.metrics_port:
                 _serve_metrics(self._metrics, self._config, directory)
-            workers = [_Worker(self._config, directory, listening) for _ in range(self._config.workers)]
+            workers = [_Worker(self._config, directory, listening, self._recorder) for _ in range(self._config.workers)]
             for number in (*STOPPING, signal.SIGCHLD):
                 signal.signal(number, lambda received, _: self._events.put(signal.Signals(received)))
             for source in self._sources:
@@ -143,8 +145,11 @@ class Supervisor:
 class _Worker:
     """A worker's process, and when to start it again."""
 
-    def __init__(self, config: ServeConfig, directory: Path, listening: socket.socket) -> None:
+    def __init__(
+        self, config: ServeConfig, directory: Path, listening: socket.socket, recorder: Recorder | None
+    ) -> None:
         self._listening = listening
+        self._recorder = recorder
         self._environ = os.environ | {DIRECTORY_VARIABLE: str(directory / METRICS_DIRECTORY)}
         self._argument = WorkerConfig(
             directory=str(directory),
@@ -153,6 +158,7 @@ class _Worker:
             native_sidecars=config.native_sidecars,
             log_format=config.log_format,
             log_level=config.log_level,
+            events=recorder is not None,
             limits=config.limits,
         ).encode()
         self._metrics_directory = directory / METRICS_DIRECTORY
@@ -167,9 +173,12 @@ class _Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "webhook.serving.worker", self._argument],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if self._recorder else None,
             pass_fds=[self._listening.fileno()],
             env=self._environ,
         )
+        if self._recorder and self._process.stdout:
+            threading.Thread(target=self._recorder.follow, args=[self._process.stdout], daemon=True).start()
 
     def runs(self) -> bool:
         """Whether the process is there."""

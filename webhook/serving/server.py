@@ -27,7 +27,7 @@ from common.errors import NotReadyError, ReviewError
 from webhook.errors import InjectionError
 from webhook.limits import PATH_VARIABLES, Limits
 from webhook.pod.inject import Request, inject
-from webhook.serving import review
+from webhook.serving import events, review
 from webhook.serving.metrics import ReviewMetrics
 from webhook.serving.timed import bounded
 from webhook.settings import Settings
@@ -69,6 +69,7 @@ class Reviewer:
         self.settings = settings
         self.cluster = cluster
         self._seconds = seconds
+        self.tell: Callable[[bytes], None] | None = None  # of pods that are refused; None: nobody
 
     def answer(self, body: bytes, proxy_env: Mapping[str, str]) -> Answer:
         """The answer to the AdmissionReview in `body`. Never raises: the API server always gets a verdict."""
@@ -93,6 +94,8 @@ class Reviewer:
                 return Answer(400, str(error).encode(), "malformed", "not-a-review", str(error))
             return Answer(200, encode_refused(error.uid, 400, str(error)), "malformed", "no-pod", str(error))
         except InjectionError as error:
+            if self.tell and not asked.dry_run and (told := events.line(asked.pod, asked.namespace, str(error))):
+                self.tell(told)
             return Answer(200, encode_refused(uid, 400, str(error)), "refused", "bad-annotation", str(error), pod)
         except Exception:
             log.exception("injection failed", extra={"fields": {"pod": pod, "uid": uid}})

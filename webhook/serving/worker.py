@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ import uvloop
 
 from common import logs
 from common.errors import NotReadyError
+from webhook.serving import events
 from webhook.serving.connections import Connections, Server
 from webhook.serving.handover import CONFIG, DRAIN_SECONDS, MESH, NAMESPACES, NODES, PAIR, VALUES, WorkerConfig
 from webhook.serving.metrics import ConnectionMetrics, ReviewMetrics
@@ -49,6 +51,9 @@ class Worker:
         self._seen: dict[str, bytes] = {}
         self._told = asyncio.Event()
         self._reviewer = Reviewer(self._settings(), self._cluster(), config.limits.review_seconds)
+        if config.events:
+            os.set_blocking(1, False)
+            self._reviewer.tell = events.write
         app = create_app(InjectEndpoint(self._reviewer, ReviewMetrics(), config.limits), self._ready)
         serving = uvicorn.Config(
             app,

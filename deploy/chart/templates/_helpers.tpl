@@ -142,7 +142,7 @@ matchLabels:
   failurePolicy: {{ $values.webhook.failurePolicy }}
   timeoutSeconds: {{ $values.webhook.timeoutSeconds }}
   reinvocationPolicy: {{ $values.webhook.reinvocationPolicy }}
-  sideEffects: None
+  sideEffects: {{ .root.Values.events.enabled | ternary "NoneOnDryRun" "None" }}
 {{- end }}
 
 {{/* The Secret with the authority that signs what the programs serve with: pyinject's, unless that has none of its own. */}}
