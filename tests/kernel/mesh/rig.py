@@ -260,6 +260,7 @@ class Rig:
         wait(applied, SETTLE_SECONDS, self.log)
         wait(lambda: self._builds() > builds, SETTLE_SECONDS, self.log)
         wait(accepted, SETTLE_SECONDS, lambda: self.get(DEBUG, "/debug/proxies")[1])
+        (self.objects / "mark.yaml").unlink()
 
     def _builds(self) -> float:
         text = self.get(DEBUG, "/metrics")[1]
