@@ -1,5 +1,5 @@
 # What each target does: make help
-.PHONY: help setup demo test test-cluster conformance check bench clean
+.PHONY: help setup demo test test-cluster conformance drills check bench clean
 # netfilter and network namespaces need root
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PY   := .venv/bin/python
@@ -21,6 +21,9 @@ test-cluster: setup ## the project's images and chart on a real Kubernetes (brin
 
 conformance: setup ## the Gateway API project's conformance suite on the cluster (ARGS: of the suite)
 	@$(SUDO) $(PY) -m tests.cluster.conformance $(ARGS)
+
+drills: setup   ## a real control plane and Envoy under churn, kills, bad objects and hostile clients (--drill-seconds N: longer)
+	@$(SUDO) $(PY) -m pytest tests/drills $(ARGS)
 
 check: setup    ## formatting, lint, types, import contracts
 	@.venv/bin/ruff format --check .

@@ -42,7 +42,10 @@ def _progress(machine: Machine, ledger: Ledger) -> Progress:
         return Progress("ERROR", worst.at, worst.words, *numbers, tuple(sorted(ledger.refused)), origins)
     if not ledger.nonce:
         if machine.is_built:
-            return Progress("NOT SENT", None, _held(machine, ledger) or "nothing to send", *numbers)
+            held = _held(machine, ledger)
+            if ledger.size and not held:  # it came with all of it, from another replica or from before a restart
+                return Progress("SYNCED", None, "", *numbers)
+            return Progress("NOT SENT", None, held or "nothing to send", *numbers)
         return Progress("NOT SENT", None, "not built yet", *numbers)
     if ledger.flight is not None:
         return Progress("STALE", ledger.flight.since, "no answer to what was sent", *numbers)

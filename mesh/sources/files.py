@@ -2,7 +2,8 @@
 
 What a look at the folder finds counts; inotify only says when to look, and a look a second does where there is none.
 A file that is being written is read when it is closed or when it rests. What of a file cannot be read keeps what it was
-known to hold, and is told as a problem of `File NAME`, until it can be read again or is removed.
+known to hold, and is told as a problem of `File NAME`, until it can be read again or is removed. A folder that is away,
+or in which not one file is left, is not believed.
 """
 
 from __future__ import annotations
@@ -112,11 +113,17 @@ class Files:
 
         `only` are the files that are there and that may be other; None for those that a walk finds.
         """
+        reason = ""
         try:
             found = dict(self._walk(notify)) if only is None else only
         except OSError as error:
+            found, reason = {}, error.strerror or "unreadable"
+        if not found and only is None and self._files and not reason:
+            # a volume that is gone looks like this, and an empty world would stop all traffic
+            reason = "not one file is left"
+        if reason:
             if not self._away:
-                log.error("cannot read %s: %s; what was in it counts on", self._folder, error.strerror)
+                log.error("cannot read %s: %s; what was in it counts on", self._folder, reason)
             self._away = True
             return []
         self._away = False

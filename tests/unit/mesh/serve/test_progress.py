@@ -82,3 +82,15 @@ def test_a_type_that_is_not_served_has_its_url():
     pair.requests()
     assert "odd/type" in progress(pair.machine)
     assert CDS not in progress(pair.machine)
+
+
+def test_a_proxy_that_comes_again_with_all_there_is_is_in_sync():
+    pair = joined()
+    pair.machine.on_state(state(**WORLD))
+    pair.until_quiet()
+    again = Pair(pair.envoy, Machine(delta=True, verdicts=Verdicts()))
+    again.envoy.connect()
+    again.machine.on_state(state(**WORLD))
+    again.until_quiet()
+    assert stages(again) == {"CDS": "SYNCED", "LDS": "SYNCED", "EDS": "SYNCED", "RDS": "SYNCED"}
+    assert {one.sent for one in progress(again.machine).values()} == {""}

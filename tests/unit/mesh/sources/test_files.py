@@ -165,3 +165,20 @@ def test_a_file_that_alone_is_other_needs_no_walk(tmp_path: Path) -> None:
     assert not names(events, Remove)
     for path in ("gone.yaml", "sub.yaml", "..data", "sub.yaml/c"):
         assert source._few([tmp_path / "b.yaml", tmp_path / path]) is None, path
+
+
+def test_a_folder_without_a_file_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, text in {"a.yaml": A, "b.yaml": B}.items():
+        (tmp_path / name).write_text(text)
+    source = Files(tmp_path)
+    source.look()
+    (tmp_path / "a.yaml").unlink()
+    assert names(source.look(), Remove) == ["a"]
+    (tmp_path / "b.yaml").unlink()
+    assert source.look() == source.look() == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot read {tmp_path}: not one file is left; what was in it counts on"
+    ]
+    (tmp_path / "a.yaml").write_text(A)
+    events = read(source, "a.yaml")
+    assert (names(events), names(events, Remove)) == (["a"], ["b"])
