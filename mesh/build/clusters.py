@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from common.envoy.parts import UNLIMITED, Message, address, typed
 from mesh.build.filters import ADS
 from mesh.build.locality import CLOSE, Group, arranged
+from mesh.build.metrics import UNKNOWN, endpoint_metadata, service_metadata
 from mesh.build.policy import BOTH_PROTOCOLS, HTTP_OPTIONS, locality_setting, with_policy
 from mesh.build.routes import seconds
 from mesh.build.rules import policy_of, subset_labels, subsets_of
@@ -17,6 +18,7 @@ from mesh.world.index import ServiceKey, endpoints_of, ports_seen, service_at, v
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.sidecars import mesh_config
+from mesh.world.telemetry import metered
 from mesh.world.world import World
 
 # Service, trafficDistribution: the words for what is near
@@ -75,7 +77,7 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
     made: Message = {
         "name": str(name),
         "type": TYPES[_resolution(scope, service)],
-        "metadata": _metadata(service, name),
+        "metadata": _metadata(service, name, counted=bool(metered(world, scope, "CLIENT"))),
     }
     if options := _protocol(port):
         made["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
@@ -89,7 +91,9 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
                 "dns_lookup_family": "V4_PREFERRED",
                 "respect_dns_ttl": True,
                 "dns_refresh_rate": seconds(mesh_config(world).dns_refresh_rate),
-                "load_assignment": assignment_of(str(name), _arranged(world, scope, key, name)),
+                "load_assignment": assignment_of(
+                    str(name), _arranged(world, scope, key, name), counted=bool(metered(world, scope, "CLIENT"))
+                ),
             }
     policy = policy_of(world, scope, name.host, name.port, name.subset)
     return with_policy(made, policy, mesh_config(world), service, port)
@@ -114,18 +118,20 @@ def _protocol(port: ServicePort) -> Message | None:
     return None
 
 
-def _metadata(service: Service, name: ClusterName) -> Message:
+def _metadata(service: Service, name: ClusterName, *, counted: bool) -> Message:
     told: Message = {
         "services": [{"host": service.hostname, "name": service.name, "namespace": service.namespace}],
     }
     if name.subset:
         told["subset"] = name.subset
+    if counted:
+        told |= service_metadata(service.hostname, service.name, service.namespace)
     return {"filter_metadata": {"istio": told}}
 
 
-def passthrough() -> list[Message]:
+def passthrough(*, counted: bool = False) -> list[Message]:
     """Where traffic goes that no rule names: to the address the client chose, or nowhere."""
-    return [
+    both: list[Message] = [
         {
             "name": PASSTHROUGH,
             "type": "ORIGINAL_DST",
@@ -141,6 +147,11 @@ def passthrough() -> list[Message]:
         },
         {"name": BLACK_HOLE, "type": "STATIC", "connect_timeout": "10s"},
     ]
+    if counted:
+        for one in both:
+            told = service_metadata(UNKNOWN, one["name"], UNKNOWN)
+            one["metadata"] = {"filter_metadata": {"istio": told}}
+    return both
 
 
 @query
@@ -153,7 +164,7 @@ def assignment(world: World, scope: Scope, name: ClusterName) -> Message | None:
     balancer = policy_of(world, scope, name.host, name.port, name.subset).load_balancer
     if balancer is not None and balancer.simple == "PASSTHROUGH":
         return None
-    return assignment_of(str(name), _arranged(world, scope, key, name))
+    return assignment_of(str(name), _arranged(world, scope, key, name), counted=bool(metered(world, scope, "CLIENT")))
 
 
 def _arranged(world: World, scope: Scope, key: ServiceKey, name: ClusterName) -> tuple[Group, ...]:
@@ -174,12 +185,12 @@ def _arranged(world: World, scope: Scope, key: ServiceKey, name: ClusterName) ->
     return arranged(endpoints, setting, scope.locality, dict(scope.labels), outliers=falls)
 
 
-def assignment_of(name: str, groups: Iterable[Group]) -> Message:
-    """A ClusterLoadAssignment."""
-    return {"cluster_name": name, "endpoints": [_group(one) for one in groups]}
+def assignment_of(name: str, groups: Iterable[Group], *, counted: bool = False) -> Message:
+    """A ClusterLoadAssignment; `counted` tells metrics who the endpoints are."""
+    return {"cluster_name": name, "endpoints": [_group(one, counted) for one in groups]}
 
 
-def _group(group: Group) -> Message:
+def _group(group: Group, counted: bool) -> Message:
     made: Message = {
         "lb_endpoints": [
             {"endpoint": {"address": address(one.address, one.port)}, "load_balancing_weight": one.weight or 1}
@@ -190,6 +201,9 @@ def _group(group: Group) -> Message:
     # also where nothing is known of it: gRPC's own client takes no endpoints without
     told = zip(("region", "zone", "sub_zone"), group.locality, strict=True)
     made["locality"] = {part: name for part, name in told if name}
+    if counted:
+        for written, one in zip(made["lb_endpoints"], group.endpoints, strict=True):
+            written["metadata"] = endpoint_metadata(one)
     if group.priority:
         made["priority"] = group.priority
     return made

@@ -11,7 +11,7 @@ from typing import Any
 from mesh.build.servers import PROTOCOLS
 from mesh.model.gatewayapi import KubernetesGateway
 from mesh.model.service import Service
-from mesh.world.scopes import GATEWAY_NAME
+from mesh.world.proxy import GATEWAY_NAME
 from mesh.world.world import World
 
 MANAGED = "app.kubernetes.io/managed-by"

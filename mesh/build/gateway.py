@@ -17,22 +17,20 @@ from mesh.build.filters import (
     GATEWAY_PORTS,
     TLS_INSPECTOR,
     OwnPortError,
-    access_logs,
     by_rds,
-    http_manager,
     paths,
-    tcp_proxy,
 )
 from mesh.build.hostroutes import connection_fields, rendered
+from mesh.build.metrics import told_to
 from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
+from mesh.build.watched import http_filters, tcp_filters
 from mesh.model.meta import ObjectRef
 from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import http_routes, tcp_routes_of, tls_routes_of
 from mesh.routing.ingress import routes_at as ingress_routes_at
 from mesh.routing.parents import listener_connections, listener_routes
 from mesh.routing.route import ConnectionRoute, catch_all_last
-from mesh.world.index import access_log
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.sidecars import covers
@@ -99,16 +97,16 @@ def _http_chain(world: World, scope: Scope, place: Place, server: Server) -> Mes
     table = table_name(place, server)
     return {
         "name": table,
-        "filters": [
-            http_manager(
-                f"outbound_{place.address}_{place.port}",
-                by_rds(table),
-                access_logs(access_log(world), "gateway", http=True),
-                # the client is who connects: what it says of itself in headers is not believed
-                use_remote_address=True,
-                **paths(world),
-            )
-        ],
+        "filters": http_filters(
+            world,
+            scope,
+            "gateway",
+            f"outbound_{place.address}_{place.port}",
+            by_rds(table),
+            # the client is who connects: what it says of itself in headers is not believed
+            use_remote_address=True,
+            **paths(world),
+        ),
     }
 
 
@@ -146,8 +144,7 @@ def _tcp_chain(world: World, scope: Scope, route: ConnectionRoute) -> Message:
     fields = connection_fields(world, scope, route)
     name = str(route.origins[0]) if route.origins else "tcp"
     stat_prefix = fields.get("cluster") or name
-    logs = access_logs(access_log(world), "gateway", http=False)
-    return {"name": name, "filters": [tcp_proxy(stat_prefix, fields, logs)]}
+    return {"name": name, "filters": tcp_filters(world, scope, "gateway", stat_prefix, fields)}
 
 
 def downstream_tls(tls: ServerTLSSettings, protocols: list[str]) -> Message:
@@ -312,8 +309,9 @@ def gateway_virtual_host(world: World, scope: Scope, ports: Ports, table: str, h
     made: Message = {
         "name": f"{host}:{port}",
         "domains": [host],
-        "routes": list(rendered(world, scope, routes, rulers[0].server.number, tls=tls)),
+        "routes": (rules := list(rendered(world, scope, routes, rulers[0].server.number, tls=tls))),
         "include_request_attempt_count": True,
+        **told_to(world, scope, rules),
     }
     if any(one.server.redirects for one in rulers):
         made["require_tls"] = "ALL"

@@ -19,17 +19,16 @@ from mesh.build.filters import (
     HTTP_INSPECTOR,
     ORIGINAL_DST,
     TLS_INSPECTOR,
-    access_logs,
-    http_manager,
     paths,
     tcp_proxy,
 )
 from mesh.build.outbound import unknown_chain
 from mesh.build.policy import HTTP_OPTIONS
+from mesh.build.watched import http_filters, tcp_filters
 from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
 from mesh.model.protocol import Protocol, protocol_named
-from mesh.world.index import access_log, targets_of
+from mesh.world.index import targets_of
 from mesh.world.memo import query
 from mesh.world.proxy import Proxy, Scope
 from mesh.world.sidecars import sidecar_of
@@ -157,16 +156,17 @@ def inbound_listener(world: World, scope: Scope, instance: Instance) -> Message:
         name = str(ClusterName("inbound", number))
         protocol = app.protocol
         if not protocol.is_http:
-            chains.append(_tcp(world, f"0.0.0.0_{number}", {"destination_port": number}, name))
+            chains.append(_tcp(world, scope, f"0.0.0.0_{number}", {"destination_port": number}, name, app))
         if protocol.is_http or protocol.is_auto:
             match: Message = {"destination_port": number}
             if protocol.is_auto:
                 match |= {"transport_protocol": "raw_buffer", "application_protocols": HTTP_PROTOCOLS}
             operation = f"{app.host}:{app.port}/*"
-            chains.append(_http(world, f"0.0.0.0_{number}", match, name, operation))
+            chains.append(_http(world, scope, f"0.0.0.0_{number}", match, name, operation, app))
     chains.append(
         _http(
             world,
+            scope,
             f"{VIRTUAL_INBOUND}-catchall-http",
             {"transport_protocol": "raw_buffer", "application_protocols": HTTP_PROTOCOLS},
             INBOUND_PASSTHROUGH,
@@ -182,20 +182,23 @@ def inbound_listener(world: World, scope: Scope, instance: Instance) -> Message:
         "listener_filters_timeout": TIMEOUT,
         "continue_on_listener_filters_timeout": True,
         "filter_chains": chains,
-        "default_filter_chain": _tcp(world, VIRTUAL_INBOUND, None, INBOUND_PASSTHROUGH),
+        "default_filter_chain": _tcp(world, scope, VIRTUAL_INBOUND, None, INBOUND_PASSTHROUGH),
     }
     return made | {"transparent": True} if instance.transparent else made
 
 
-def _tcp(world: World, name: str, match: Message | None, to: str) -> Message:
+def _tcp(world: World, scope: Scope, name: str, match: Message | None, to: str, app: AppPort | None = None) -> Message:
+    host, ref = (app.host, app.ref) if app else ("", None)
     made: Message = {
         "name": name,
-        "filters": [tcp_proxy(to, {"cluster": to}, access_logs(access_log(world), "inbound", http=False))],
+        "filters": tcp_filters(world, scope, "inbound", to, {"cluster": to}, host=host, ref=ref),
     }
     return made | {"filter_chain_match": match} if match else made
 
 
-def _http(world: World, name: str, match: Message, to: str, operation: str) -> Message:
+def _http(
+    world: World, scope: Scope, name: str, match: Message, to: str, operation: str, app: AppPort | None = None
+) -> Message:
     route: Message = {
         "name": "default",
         "match": {"prefix": "/"},
@@ -210,18 +213,20 @@ def _http(world: World, name: str, match: Message, to: str, operation: str) -> M
     return {
         "name": name,
         "filter_chain_match": match,
-        "filters": [
-            http_manager(
-                f"inbound_{name}",
-                {"route_config": {"name": to, "virtual_hosts": [host], "validate_clusters": False}},
-                access_logs(access_log(world), "inbound", http=True),
-                use_remote_address=False,
-                **paths(world),
-                skip_xff_append=True,
-                # an HTTP/2 connection to a port that only speaks HTTP/1 is the client's own affair
-                codec_type="AUTO",
-            )
-        ],
+        "filters": http_filters(
+            world,
+            scope,
+            "inbound",
+            f"inbound_{name}",
+            {"route_config": {"name": to, "virtual_hosts": [host], "validate_clusters": False}},
+            host=app.host if app else "",
+            ref=app.ref if app else None,
+            use_remote_address=False,
+            **paths(world),
+            skip_xff_append=True,
+            # an HTTP/2 connection to a port that only speaks HTTP/1 is the client's own affair
+            codec_type="AUTO",
+        ),
     }
 
 

@@ -22,14 +22,12 @@ from mesh.build.filters import (
     SIDECAR_PORTS,
     TLS_INSPECTOR,
     OwnPortError,
-    access_logs,
     by_rds,
-    http_manager,
     paths,
-    tcp_proxy,
 )
 from mesh.build.hostroutes import connection_fields
 from mesh.build.policy import tcp_fields
+from mesh.build.watched import http_filters, tcp_filters
 from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution
@@ -37,7 +35,6 @@ from mesh.routing.attach import tcp_routes, tls_routes
 from mesh.routing.route import ConnectionRoute, Target
 from mesh.world.index import (
     ServiceKey,
-    access_log,
     endpoints_of,
     ports_seen,
     registry_only,
@@ -190,17 +187,17 @@ def _http_chain(world: World, scope: Scope, bind: Bind, table: str, bindings: tu
     return {
         "name": table,
         "filter_chain_match": {"transport_protocol": "raw_buffer", "application_protocols": HTTP_PROTOCOLS},
-        "filters": [
-            http_manager(
-                f"outbound_{bind.name}",
-                by_rds(table),
-                access_logs(access_log(world), "outbound", http=True),
-                filters=[GRPC_WEB] if any(port.protocol == "GRPC-Web" for port in ports) else [],
-                use_remote_address=False,
-                **paths(world),
-                skip_xff_append=True,
-            )
-        ],
+        "filters": http_filters(
+            world,
+            scope,
+            "outbound",
+            f"outbound_{bind.name}",
+            by_rds(table),
+            filters=[GRPC_WEB] if any(port.protocol == "GRPC-Web" for port in ports) else [],
+            use_remote_address=False,
+            **paths(world),
+            skip_xff_append=True,
+        ),
     }
 
 
@@ -262,15 +259,13 @@ def _untaken(match: Message, taken: set[tuple[str, str]]) -> Message | None:
 def _routed(world: World, scope: Scope, rule: ConnectionRoute) -> Message:
     fields = connection_fields(world, scope, rule)
     name = str(rule.origins[0]) if rule.origins else "tcp"
-    logs = access_logs(access_log(world), "outbound", http=False)
-    return {"name": name, "filters": [tcp_proxy(fields.get("cluster") or name, fields, logs)]}
+    return {"name": name, "filters": tcp_filters(world, scope, "outbound", fields.get("cluster") or name, fields)}
 
 
 def _tcp_chain(world: World, scope: Scope, host: str, port: int) -> Message:
     name = str(ClusterName("outbound", port, "", host))
     fields = {"cluster": name, **tcp_fields(world, scope, Target(host, port))}
-    logs = access_logs(access_log(world), "outbound", http=False)
-    return {"name": name, "filters": [tcp_proxy(name, fields, logs)]}
+    return {"name": name, "filters": tcp_filters(world, scope, "outbound", name, fields)}
 
 
 def unknown_chain(world: World, scope: Scope) -> Message:
@@ -278,7 +273,7 @@ def unknown_chain(world: World, scope: Scope) -> Message:
     to = BLACK_HOLE if registry_only(world, scope) else PASSTHROUGH
     return {
         "name": "PassthroughFilterChain" if to == PASSTHROUGH else "BlackHoleFilterChain",
-        "filters": [tcp_proxy(to, {"cluster": to}, access_logs(access_log(world), "outbound", http=False))],
+        "filters": tcp_filters(world, scope, "outbound", to, {"cluster": to}),
     }
 
 

@@ -23,8 +23,7 @@ from mesh.routing.ingress import ingress_hosts, ingress_selector, ingresses
 from mesh.routing.parents import Section, is_ours, listener_hosts
 from mesh.world.index import targets_of
 from mesh.world.memo import query
-from mesh.world.proxy import Scope
-from mesh.world.scopes import GATEWAY_NAME
+from mesh.world.proxy import GATEWAY_NAME, Scope
 from mesh.world.sidecars import mesh_config
 from mesh.world.world import World
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from common.envoy.parts import Message
 from mesh.build.hostroutes import host_routes, ruled_routes
+from mesh.build.metrics import told_to
 from mesh.build.outbound import ANY, listener_binds
 from mesh.build.routes import MAX_BODY
 from mesh.model.meta import ObjectRef
@@ -109,6 +110,7 @@ def virtual_host(world: World, scope: Scope, table: str, name: str) -> Message |
         "domains": list(domains),
         "routes": routes,
         "include_request_attempt_count": True,
+        **told_to(world, scope, routes),
     }
 
 

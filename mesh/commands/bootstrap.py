@@ -126,6 +126,7 @@ def _sidecar(args: argparse.Namespace, objects: list[Mapping[str, Any]]) -> Side
     from common.envoy import Sidecar
     from common.envoy.parts import literal
     from common.envoy.settings import of_mesh
+    from mesh.model.workload import workload_name
 
     thing, pod = _pod(args, objects)
     labels = _labels(args.labels) if args.labels is not None else dict(pod.meta.labels if pod else {})
@@ -133,7 +134,7 @@ def _sidecar(args: argparse.Namespace, objects: list[Mapping[str, Any]]) -> Side
     if not addresses:
         raise InputError(f"Pod {args.namespace}/{args.pod}: status.podIPs: it has no address yet; give one with --ip")
     router = args.kind == "router" if args.kind else _is_gateway(thing, labels, objects)
-    workload = _workload(thing, args.pod)
+    workload = workload_name(thing) or args.pod
     node = pod.node_name if pod else ""
     metadata = {
         "NAME": args.pod,
@@ -200,17 +201,6 @@ def _is_gateway(thing: Mapping[str, Any], labels: Mapping[str, str], objects: It
         if one.get("kind") == "Gateway" and str(one.get("apiVersion")).startswith("networking.istio.io/")
     )
     return any(isinstance(each, Mapping) and each and each.items() <= labels.items() for each in selectors)
-
-
-def _workload(thing: Mapping[str, Any], pod: str) -> str:
-    """The name of what made the pod: a Deployment's, whose ReplicaSet's name has the template's hash at its end."""
-    metadata = thing.get("metadata") or {}
-    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
-    if not owner:
-        return pod
-    hash_ = (metadata.get("labels") or {}).get("pod-template-hash")
-    name = str(owner.get("name") or pod)
-    return name.removesuffix(f"-{hash_}") if owner.get("kind") == "ReplicaSet" and hash_ else name
 
 
 def _mesh(objects: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ from mesh.model.problem import Problem
 from mesh.world.memo import query
 from mesh.world.proxy import Proxy, Scope
 from mesh.world.scopes import scope_of
+from mesh.world.telemetry import peers_told
 from mesh.world.world import World
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
@@ -163,7 +164,7 @@ def common_listeners(world: World) -> Part:
 @query
 def common_clusters(world: World) -> Part:
     """The clusters that every proxy has."""
-    bodies = [*clusters.passthrough(), inbound.inbound_passthrough()]
+    bodies = [*clusters.passthrough(counted=peers_told(world)), inbound.inbound_passthrough()]
     return _part(unit(CLUSTER, body["name"], lambda body=body: body, ()) for body in bodies)  # type: ignore[misc]
 
 

@@ -19,6 +19,7 @@ from mesh.model import (
     service,
     serviceentry,
     sidecar,
+    telemetry,
     virtualservice,
     workload,
 )
@@ -134,6 +135,9 @@ def _istio(cls: Any, plural: str) -> Kind:
     return Kind(cls.__name__, ISTIO, _ISTIO_VERSIONS, plural, _spec(cls), cls)
 
 
+TELEMETRY = "telemetry.istio.io"
+
+
 def _gateway_api(cls: Any, plural: str, *versions: str, namespaced: bool = True) -> Kind:
     return Kind(cls.__name__, gatewayapi.GROUP, versions, plural, _spec(cls), cls, namespaced)
 
@@ -161,6 +165,7 @@ _ALL = (
     _istio(sidecar.Sidecar, "sidecars"),
     _istio(gateway.Gateway, "gateways"),
     _istio(workload.WorkloadEntry, "workloadentries"),
+    Kind("Telemetry", TELEMETRY, ("v1", "v1alpha1"), "telemetries", _spec(telemetry.Telemetry), telemetry.Telemetry),
     _gateway_api(gatewayapi.GatewayClass, "gatewayclasses", "v1", "v1beta1", namespaced=False),
     _gateway_api(gatewayapi.KubernetesGateway, "gateways", "v1", "v1beta1"),
     _gateway_api(gatewayapi.ListenerSet, "listenersets", "v1"),

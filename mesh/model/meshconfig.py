@@ -17,6 +17,7 @@ from mesh.model.httprule import HTTPRetry
 from mesh.model.meta import Meta, ObjectRef
 from mesh.model.policy import LocalityLbSetting
 from mesh.model.problem import Problem
+from mesh.model.provider import ExtensionProvider
 from mesh.model.reading import ABSENT, Reading
 from mesh.model.shape import (
     Sub,
@@ -66,25 +67,6 @@ class DefaultProviders:
     tracing: tuple[str, ...] = texts()
     metrics: tuple[str, ...] = texts()
     access_logging: tuple[str, ...] = texts()
-
-
-@dataclass(frozen=True, slots=True)
-class ExtensionProvider:
-    """A service that others can name (MeshConfig.ExtensionProvider): one of these, as it stands there."""
-
-    ALSO = (
-        "envoyExtAuthzHttp", "envoyExtAuthzGrpc", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking",
-        "sds",
-    )  # fmt: skip
-
-    name: str = text(needed=True)
-    envoy_file_access_log: Any = read(f.Raw())
-    envoy_http_als: Any = read(f.Raw())
-    envoy_tcp_als: Any = read(f.Raw())
-    envoy_otel_als: Any = read(f.Raw())
-    opentelemetry: Any = read(f.Raw())
-    zipkin: Any = read(f.Raw())
-    prometheus: Any = read(f.Raw())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from mesh.model.kinds import BY_KEY, Kind
 from mesh.model.shape import shape_of
 
 SHORT = {"VirtualService": "vs", "DestinationRule": "dr", "ServiceEntry": "se", "Gateway": "gw", "WorkloadEntry": "we"}
-DEFINED = (*SHORT, "Sidecar")
+DEFINED = (*SHORT, "Sidecar", "Telemetry")
 
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 _COLUMNS = {
@@ -42,7 +42,7 @@ def definition(key: str) -> dict[str, Any]:
         "spec": {
             "group": kind.group,
             "names": names
-            | {"categories": ["istio-io", "networking-istio-io"]}
+            | {"categories": ["istio-io", kind.group.replace(".", "-")]}
             | ({"shortNames": [SHORT[key]]} if key in SHORT else {}),
             "scope": "Namespaced",
             "versions": [_version(kind, version) for version in kind.versions],
@@ -74,7 +74,7 @@ def _version(kind: Kind, version: str) -> dict[str, Any]:
 
 
 HEAD = """\
-# Istio's CustomResourceDefinitions (networking.istio.io), made by scripts/crds from mesh/model.
+# Istio's CustomResourceDefinitions (networking.istio.io, telemetry.istio.io), made by scripts/crds from mesh/model.
 # For clusters without Istio's own:  kubectl create -f networking.istio.io.yaml
 # (create leaves alone what is there already; apply would take Istio's own over).
 """

@@ -129,6 +129,8 @@ class Pod:
     subdomain: str = ""
     terminating: bool = False
     containers: tuple[Container, ...] = ()
+    workload: str = ""
+    """What made it, by name: a Deployment's."""
 
     @property
     def ip(self) -> str:
@@ -163,7 +165,24 @@ def pod(thing: Mapping[str, Any], meta: Meta, r: Reading) -> Pod:
         subdomain=spec.subdomain,
         terminating=isinstance(metadata, Mapping) and bool(metadata.get("deletionTimestamp")),
         containers=(*spec.containers, *spec.init_containers),
+        workload=workload_name(thing),
     )
+
+
+def workload_name(thing: Mapping[str, Any]) -> str:
+    """The name of what made a pod: a Deployment's, whose ReplicaSet's name has the template's hash at its end."""
+    metadata = thing.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return ""
+    owners = metadata.get("ownerReferences")
+    owners = [one for one in owners if isinstance(one, Mapping)] if isinstance(owners, (list, tuple)) else []
+    owner = next((one for one in owners if one.get("controller")), None)
+    if not owner:
+        return str(metadata.get("name") or "")
+    labels = metadata.get("labels")
+    hash_ = labels.get("pod-template-hash") if isinstance(labels, Mapping) else None
+    name = str(owner.get("name") or metadata.get("name") or "")
+    return name.removesuffix(f"-{hash_}") if owner.get("kind") == "ReplicaSet" and hash_ else name
 
 
 def part(cls: Any, thing: Mapping[str, Any], key: str, r: Reading) -> Any:

@@ -36,6 +36,7 @@ class Endpoint(NamedTuple):
     node: str = ""
     weight: int = 0
     healthy: bool = True
+    workload: str = ""
 
 
 def _slice_groups(value: EndpointSlice) -> Iterable[Hashable]:
@@ -187,9 +188,8 @@ def endpoints_of(world: World, key: ServiceKey, port: int) -> tuple[Endpoint, ..
             pod = _target_pod(world, endpoint.target)
             where = locality_of_node(world, endpoint.node_name) if endpoint.node_name else NOWHERE
             for address in endpoint.addresses[:1]:
-                into[address, number] = Endpoint(
-                    address, number, pod.meta.labels if pod else EMPTY_LABELS, where, endpoint.node_name
-                )
+                labels, workload = (pod.meta.labels, pod.workload) if pod else (EMPTY_LABELS, "")
+                into[address, number] = Endpoint(address, number, labels, where, endpoint.node_name, workload=workload)
     found = ready or ending
     return tuple(found[at] for at in sorted(found))
 
@@ -207,7 +207,14 @@ def _entry_endpoints(world: World, service: Service, port: ServicePort) -> tuple
         return tuple(_of_workload(one, port, number if service.endpoints else port.number) for one in own)
     wanted = set(service.workload_selector.items())
     found = [
-        Endpoint(one.ip, number, one.meta.labels, locality_of_node(world, one.node_name), one.node_name)
+        Endpoint(
+            one.ip,
+            number,
+            one.meta.labels,
+            locality_of_node(world, one.node_name),
+            one.node_name,
+            workload=one.workload,
+        )
         for one in world.group("Pod", service.namespace)
         if one.ip and one.ready and not one.terminating and wanted <= set(one.meta.labels.items())
     ]

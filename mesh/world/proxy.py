@@ -11,6 +11,8 @@ from mesh.model.workload import NOWHERE, Locality
 
 Kind = Literal["sidecar", "router"]
 KINDS: tuple[Kind, ...] = ("sidecar", "router")
+# The label of pods that serve a Gateway of Gateway API: its name (GEP-1762)
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 
 
 @dataclass(frozen=True, slots=True)

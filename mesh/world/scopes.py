@@ -9,11 +9,12 @@ from mesh.model.policy import PortTrafficPolicy, TrafficPolicy
 from mesh.model.workload import NOWHERE, Locality, Pod
 from mesh.world.index import locality_of_node
 from mesh.world.memo import query
-from mesh.world.proxy import Proxy, Scope
+from mesh.world.proxy import GATEWAY_NAME, Proxy, Scope
+from mesh.world.telemetry import traces_name_services
 from mesh.world.world import World
 
-# The label of pods that serve a Gateway of Gateway API: its name (GEP-1762)
-GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+# By which OpenTelemetry's spans are named (mesh.build.tracing)
+APP_NAMES = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 
 
 @query
@@ -31,6 +32,10 @@ def selected_labels(world: World) -> frozenset[str]:
                 keys.update(one.partition("=")[0] for one in balancer.locality_lb_setting.failover_priority)
     for gateway in world.all("Gateway").values():
         keys.update(gateway.selector)
+    for telemetry in world.all("Telemetry").values():
+        keys.update(telemetry.labels)
+    if traces_name_services(world):
+        keys.update(APP_NAMES)
     if world.all("Ingress"):
         keys.add("istio")
     for gateway in world.all("KubernetesGateway").values():
