@@ -6,13 +6,13 @@ Sidecar) is not asked: a name that is nowhere is nowhere for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mesh.model.common import Destination
 from mesh.model.destinationrule import DestinationRule
 from mesh.model.gateway import Gateway
-from mesh.model.meta import Meta
+from mesh.model.meta import Meta, ObjectRef
 from mesh.model.problem import Problem
 from mesh.model.reading import DOMAIN, Key, spelled
 from mesh.model.service import Service
@@ -26,15 +26,22 @@ from mesh.world.world import World
 @query
 def problems(world: World) -> tuple[Problem, ...]:
     """All of them, in no order that means anything."""
-    checks = (_destinations, _gateways, _rivals, _rules, _subsets, _hidden_protocols)
-    return tuple(problem for check in checks for problem in check(world))
+    return tuple(problem for kind in _CHECKS for key in world.all(kind) for problem in problems_of(world, kind, *key))
+
+
+@query
+def problems_of(world: World, kind: str, namespace: str, name: str) -> tuple[Problem, ...]:
+    """Those of one object: looked for again only where what they follow from has changed."""
+    one = world.get(kind, namespace, name)
+    return () if one is None else tuple(problem for check in _CHECKS[kind] for problem in check(world, one))
 
 
 def _warn(meta: Meta, code: str, message: str, *path: Key) -> Problem:
     return Problem(code, meta.ref, spelled(("spec", *path)), message, "warning")
 
 
-def _services(world: World, host: str) -> list[Service]:
+@query
+def _services(world: World, host: str) -> tuple[Service, ...]:
     """Who has the host: by its name, else by a wildcard."""
     by_host = services_by_host(world)
     keys = by_host.get(host, ())
@@ -44,14 +51,45 @@ def _services(world: World, host: str) -> list[Service]:
             keys = by_host.get("*." + ".".join(labels[start:]), ())
             if keys:
                 break
-    return [found for key in keys if (found := service_at(world, key)) is not None]
+    return tuple(found for key in keys if (found := service_at(world, key)) is not None)
 
 
-def _rules_by_host(world: World) -> Mapping[str, list[DestinationRule]]:
-    found: dict[str, list[DestinationRule]] = {}
+@query
+def _subsets_by_host(world: World) -> Mapping[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
     for rule in world.all("DestinationRule").values():
-        found.setdefault(whole_name(rule.host, rule.meta.namespace, DOMAIN), []).append(rule)
-    return found
+        host = whole_name(rule.host, rule.meta.namespace, DOMAIN)
+        found.setdefault(host, set()).update(subset.name for subset in rule.subsets)
+    return {host: frozenset(names) for host, names in found.items()}
+
+
+@query
+def _subsets_by_wildcard(world: World) -> Mapping[str, frozenset[str]]:
+    return {host: names for host, names in _subsets_by_host(world).items() if host.startswith("*")}
+
+
+@query
+def _subset_names(world: World, host: str) -> frozenset[str]:
+    """The subsets of a host that some DestinationRule has, in whichever namespace."""
+    wild = (names for ruled, names in _subsets_by_wildcard(world).items() if _overlap(ruled, host))
+    return _subsets_by_host(world).get(host, frozenset()).union(*wild)
+
+
+@query
+def _labels_by_item(world: World, namespace: str) -> Mapping[tuple[str, str], tuple[Mapping[str, str], ...]]:
+    """The labels of a namespace's pods that run, by each label that they have."""
+    found: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for pod in world.group("Pod", namespace):
+        if pod.ip:
+            for item in pod.meta.labels.items():
+                found.setdefault(item, []).append(pod.meta.labels)
+    return {item: tuple(many) for item, many in found.items()}
+
+
+def _selected(world: World, service: Service) -> list[Mapping[str, str]]:
+    by_item = _labels_by_item(world, service.namespace)
+    fewest = min((by_item.get(item, ()) for item in service.selector.items()), key=len)
+    return [labels for labels in fewest if service.selector.items() <= labels.items()]
 
 
 def _all_destinations(service: VirtualService) -> Iterator[tuple[Destination, tuple[Key, ...]]]:
@@ -69,53 +107,42 @@ def _all_destinations(service: VirtualService) -> Iterator[tuple[Destination, tu
                 yield route.destination, (kind, index, "route", number, "destination")
 
 
-def _destinations(world: World) -> Iterator[Problem]:
+def _destinations(world: World, one: VirtualService) -> Iterator[Problem]:
     """A destination's host, port and subset; a delegate."""
-    rules = _rules_by_host(world)
-    for one in world.all("VirtualService").values():
-        for destination, path in _all_destinations(one):
-            host = whole_name(destination.host, one.meta.namespace, DOMAIN)
-            services = _services(world, host)
-            if not services:
-                yield _warn(one.meta, "no-host", f"no Service and no ServiceEntry has the host {host}", *path, "host")
-                continue
-            port = destination.port.number if destination.port else 0
-            if port and not any(service.port(port) for service in services):
-                there = ", ".join(str(known.number) for known in services[0].ports) or "none"
-                yield _warn(one.meta, "no-port", f"{host} has no port {port}; it has {there}", *path, "port", "number")
-            if destination.subset:
-                named = {
-                    subset.name
-                    for ruled, many in rules.items()
-                    if ruled == host or (ruled.startswith("*") and _overlap(ruled, host))
-                    for rule in many
-                    for subset in rule.subsets
-                }
-                if destination.subset not in named:
-                    there = ", ".join(sorted(named)) or "none"
-                    message = f"no DestinationRule has subset {destination.subset} of {host}; there are: {there}"
-                    yield _warn(one.meta, "no-subset", message, *path, "subset")
-        for index, http in enumerate(one.http):
-            if http.delegate is not None:
-                namespace = http.delegate.namespace or one.meta.namespace
-                if world.get("VirtualService", namespace, http.delegate.name) is None:
-                    message = f"there is no VirtualService {namespace}/{http.delegate.name}; the rule falls through"
-                    yield _warn(one.meta, "no-delegate", message, "http", index, "delegate")
+    for destination, path in _all_destinations(one):
+        host = whole_name(destination.host, one.meta.namespace, DOMAIN)
+        services = _services(world, host)
+        if not services:
+            yield _warn(one.meta, "no-host", f"no Service and no ServiceEntry has the host {host}", *path, "host")
+            continue
+        port = destination.port.number if destination.port else 0
+        if port and not any(service.port(port) for service in services):
+            there = ", ".join(str(known.number) for known in services[0].ports) or "none"
+            yield _warn(one.meta, "no-port", f"{host} has no port {port}; it has {there}", *path, "port", "number")
+        if destination.subset and destination.subset not in (named := _subset_names(world, host)):
+            there = ", ".join(sorted(named)) or "none"
+            message = f"no DestinationRule has subset {destination.subset} of {host}; there are: {there}"
+            yield _warn(one.meta, "no-subset", message, *path, "subset")
+    for index, http in enumerate(one.http):
+        if http.delegate is not None:
+            namespace = http.delegate.namespace or one.meta.namespace
+            if world.get("VirtualService", namespace, http.delegate.name) is None:
+                message = f"there is no VirtualService {namespace}/{http.delegate.name}; the rule falls through"
+                yield _warn(one.meta, "no-delegate", message, "http", index, "delegate")
 
 
-def _gateways(world: World) -> Iterator[Problem]:
-    """Gateways that a VirtualService names, and whether they take its hosts."""
-    for one in world.all("VirtualService").values():
-        for index, name in enumerate(one.gateways):
-            if name == "mesh":
-                continue
-            namespace, _, bare = gateway_name(name, one.meta.namespace).partition("/")
-            gateway: Gateway | None = world.get("Gateway", namespace, bare)
-            if gateway is None:
-                yield _warn(one.meta, "no-gateway", f"there is no Gateway {namespace}/{bare}", "gateways", index)
-            elif not any(_taken(gateway, host, one.meta.namespace) for host in one.hosts):
-                message = f"none of the hosts is one of Gateway {namespace}/{bare}'s"
-                yield _warn(one.meta, "never-matches", message, "gateways", index)
+def _gateways(world: World, one: VirtualService) -> Iterator[Problem]:
+    """Gateways that it names, and whether they take its hosts."""
+    for index, name in enumerate(one.gateways):
+        if name == "mesh":
+            continue
+        namespace, _, bare = gateway_name(name, one.meta.namespace).partition("/")
+        gateway: Gateway | None = world.get("Gateway", namespace, bare)
+        if gateway is None:
+            yield _warn(one.meta, "no-gateway", f"there is no Gateway {namespace}/{bare}", "gateways", index)
+        elif not any(_taken(gateway, host, one.meta.namespace) for host in one.hosts):
+            message = f"none of the hosts is one of Gateway {namespace}/{bare}'s"
+            yield _warn(one.meta, "never-matches", message, "gateways", index)
 
 
 def _taken(gateway: Gateway, host: str, namespace: str) -> bool:
@@ -140,63 +167,85 @@ def _overlap(one: str, other: str) -> bool:
     return other.startswith("*") and one.endswith(other[1:])
 
 
-def _rivals(world: World) -> Iterator[Problem]:
-    """Two VirtualServices for one host in the mesh: the older counts alone."""
-    first: dict[tuple[str, tuple[str, ...]], VirtualService] = {}
+Ruled = tuple[str, tuple[str, ...]]
+
+
+def _ruled(one: VirtualService) -> Iterator[Ruled]:
+    """Each host of a VirtualService for the mesh, with the namespaces that see it."""
+    seen_by = (one.meta.namespace,) if "." in one.export_to else tuple(sorted(one.export_to))
+    for short in one.hosts:
+        yield whole_name(short, one.meta.namespace, DOMAIN), seen_by
+
+
+@query
+def _first_rulers(world: World) -> Mapping[Ruled, ObjectRef]:
+    first: dict[Ruled, ObjectRef] = {}
     for one in sorted(world.all("VirtualService").values(), key=lambda one: one.meta.age):
-        if not one.in_mesh:
-            continue
-        for index, short in enumerate(one.hosts):
-            host = whole_name(short, one.meta.namespace, DOMAIN)
-            seen_by = tuple(sorted(one.export_to))
-            if "." in seen_by:
-                seen_by = (one.meta.namespace,)
-            other = first.setdefault((host, seen_by), one)
-            if other is not one:
-                message = f"{other.meta.ref} is older and rules {host} in the mesh; this one has no effect there"
-                yield _warn(one.meta, "two-for-one-host", message, "hosts", index)
+        if one.in_mesh:
+            for ruled in _ruled(one):
+                first.setdefault(ruled, one.meta.ref)
+    return first
 
 
-def _rules(world: World) -> Iterator[Problem]:
-    """A DestinationRule's host."""
-    for host, rules in _rules_by_host(world).items():
-        for rule in rules:
-            if host.startswith("*"):
-                if not any(_overlap(host, known) for known in services_by_host(world)):
-                    yield _warn(rule.meta, "no-host", f"no host is one of {host}", "host")
-            elif not _services(world, host):
-                yield _warn(rule.meta, "no-host", f"no Service and no ServiceEntry has the host {host}", "host")
+@query
+def _first_ruler(world: World, ruled: Ruled) -> ObjectRef:
+    return _first_rulers(world)[ruled]
 
 
-def _subsets(world: World) -> Iterator[Problem]:
-    """Subsets that no pod of the Service is in."""
-    pods = [pod for pod in world.all("Pod").values() if pod.ip]
-    if not pods:
+def _rivals(world: World, one: VirtualService) -> Iterator[Problem]:
+    """Two VirtualServices for one host in the mesh: the older counts alone."""
+    if not one.in_mesh:
         return
-    for host, rules in _rules_by_host(world).items():
-        service = next((one for one in _services(world, host) if one.is_kubernetes and one.selector), None)
-        if service is None:
-            continue
-        selected = [
-            pod.meta.labels for pod in pods
-            if pod.meta.namespace == service.namespace and service.selector.items() <= pod.meta.labels.items()
-        ]  # fmt: skip
-        for rule in rules:
-            for index, subset in enumerate(rule.subsets):
-                if not any(subset.labels.items() <= labels.items() for labels in selected):
-                    message = f"no pod of {host} has these labels: requests to it are answered with 503"
-                    yield _warn(rule.meta, "no-endpoints", message, "subsets", index, "labels")
+    for index, ruled in enumerate(_ruled(one)):
+        other = _first_ruler(world, ruled)
+        if other != one.meta.ref:
+            message = f"{other} is older and rules {ruled[0]} in the mesh; this one has no effect there"
+            yield _warn(one.meta, "two-for-one-host", message, "hosts", index)
 
 
-def _hidden_protocols(world: World) -> Iterator[Problem]:
-    """A VirtualService's http rules for a host none of whose ports is known to be HTTP."""
-    for one in world.all("VirtualService").values():
-        if not one.http or not one.in_mesh or one.tcp or one.tls:
-            continue
-        for index, short in enumerate(one.hosts):
-            services = _services(world, whole_name(short, one.meta.namespace, DOMAIN))
-            ports = [port for service in services for port in service.ports]
-            if ports and not any(port.protocol.is_http or port.protocol.is_auto for port in ports):
-                spoken = ", ".join(f"{port.name or port.number} is {port.protocol}" for port in ports)
-                message = f"no HTTP here, so http rules have no effect: {spoken}; name it http-… or set appProtocol"
-                yield _warn(one.meta, "hidden-protocol", message, "hosts", index)
+def _ruled_host(world: World, rule: DestinationRule) -> Iterator[Problem]:
+    """A DestinationRule's host."""
+    host = whole_name(rule.host, rule.meta.namespace, DOMAIN)
+    if host.startswith("*"):
+        if not any(_overlap(host, known) for known in services_by_host(world)):
+            yield _warn(rule.meta, "no-host", f"no host is one of {host}", "host")
+    elif not _services(world, host):
+        yield _warn(rule.meta, "no-host", f"no Service and no ServiceEntry has the host {host}", "host")
+
+
+@query
+def _knows_pods(world: World) -> bool:
+    """Files may have Services without pods; then nobody can tell."""
+    return any(pod.ip for pod in world.all("Pod").values())
+
+
+def _subsets(world: World, rule: DestinationRule) -> Iterator[Problem]:
+    """Subsets that no pod of the Service is in."""
+    host = whole_name(rule.host, rule.meta.namespace, DOMAIN)
+    service = next((one for one in _services(world, host) if one.is_kubernetes and one.selector), None)
+    if service is None or not rule.subsets or not _knows_pods(world):
+        return
+    selected = _selected(world, service)
+    for index, subset in enumerate(rule.subsets):
+        if not any(subset.labels.items() <= labels.items() for labels in selected):
+            message = f"no pod of {host} has these labels: requests to it are answered with 503"
+            yield _warn(rule.meta, "no-endpoints", message, "subsets", index, "labels")
+
+
+def _hidden_protocols(world: World, one: VirtualService) -> Iterator[Problem]:
+    """Rules for HTTP, and a host none of whose ports is known to be that."""
+    if not one.http or not one.in_mesh or one.tcp or one.tls:
+        return
+    for index, short in enumerate(one.hosts):
+        services = _services(world, whole_name(short, one.meta.namespace, DOMAIN))
+        ports = [port for service in services for port in service.ports]
+        if ports and not any(port.protocol.is_http or port.protocol.is_auto for port in ports):
+            spoken = ", ".join(f"{port.name or port.number} is {port.protocol}" for port in ports)
+            message = f"no HTTP here, so http rules have no effect: {spoken}; name it http-… or set appProtocol"
+            yield _warn(one.meta, "hidden-protocol", message, "hosts", index)
+
+
+_CHECKS: Mapping[str, tuple[Callable[[World, Any], Iterator[Problem]], ...]] = {
+    "VirtualService": (_destinations, _gateways, _rivals, _hidden_protocols),
+    "DestinationRule": (_ruled_host, _subsets),
+}

@@ -18,6 +18,7 @@ class Trial:
 
     def __init__(self) -> None:
         self._world = new_world()
+        self._world.hold(problems)
         self._tables: dict[str, Mapping[Key, Any]] = {}
         self._before: frozenset[Problem] = frozenset()
 

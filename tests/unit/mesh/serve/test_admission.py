@@ -18,6 +18,8 @@ from mesh.serve import admission
 from mesh.serve.admission import Answer, Reviewer
 from mesh.serve.http import HttpPort
 from mesh.serve.metrics import Metrics
+from mesh.serve.trial import Trial
+from mesh.world.events import Key
 from mesh.world.world import World
 from tests.unit.mesh.objects import Object, event, service, world_of
 
@@ -281,3 +283,28 @@ def test_it_is_served_by_tls_and_the_next_certificate_without_a_restart(
     counted = {sample.labels["result"]: sample.value for sample in next(iter(metrics.reviews.collect())).samples
                if sample.name.endswith("_total")}  # fmt: skip
     assert counted == {"allowed": 1, "malformed": 2}
+
+
+def test_a_trial_costs_what_it_reaches_and_not_the_mesh() -> None:
+    """Counted in queries: time would tell of the machine."""
+
+    def computed(size: int) -> int:
+        things: list[Object] = []
+        for number in range(size):
+            name = f"s{number}"
+            things.append(service(name, f"10.96.{number // 250}.{number % 250}", ("http", 80)))
+            other = virtual_service(name)
+            other["spec"]["hosts"] = [name]
+            other["spec"]["http"][0]["route"][0]["destination"]["host"] = name
+            things.append(other)
+        world, trial = world_of(*things), Trial()
+        made = virtual_service("new")
+        made["spec"]["hosts"] = ["s1"]
+        value = event(made).value  # type: ignore[union-attr]
+        trial.problems(world.tables, "VirtualService", Key("default", "new"), value)
+        before = trial._world.computed
+        trial.problems(world.tables, "VirtualService", Key("default", "new"), value)
+        return trial._world.computed - before
+
+    # who is first for each host is looked up again: one query an object, no more
+    assert computed(200) - computed(100) <= 2 * 100
