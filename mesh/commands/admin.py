@@ -59,10 +59,10 @@ def source(args: argparse.Namespace) -> Get:
         saved = _load(args.file)
         return lambda _path: saved
     if args.admin:
-        host, _, port = args.admin.rpartition(":")
-        if not host or not port.isdecimal():
-            raise UsageError(f"--admin {args.admin}: no HOST:PORT such as 127.0.0.1:15000")
-        return lambda path: get(http.client.HTTPConnection(host, int(port), timeout=SECONDS), path, args.admin)
+        from mesh.commands import options
+
+        host, port = options.host_port("--admin", args.admin, "127.0.0.1:15000")
+        return lambda path: get(http.client.HTTPConnection(host, port, timeout=SECONDS), path, args.admin)
     pod, namespace = pod_of(args)
 
     from common.kube import Kubernetes

@@ -7,7 +7,7 @@ import http.client
 from collections.abc import Iterator
 from typing import Any
 
-from common.errors import NotReadyError, UsageError
+from common.errors import NotReadyError
 from mesh.commands import admin, options
 
 PORT = 15014
@@ -40,11 +40,9 @@ def ask(args: argparse.Namespace, path: str, *, missing: bool = False) -> Iterat
 def replicas(args: argparse.Namespace) -> Iterator[tuple[str, admin.Get]]:
     """Each replica's name, and what asks it."""
     if args.debug_address:
-        host, _, port = args.debug_address.rpartition(":")
-        if not host or not port.isdecimal():
-            raise UsageError(f"--debug-address {args.debug_address}: no HOST:PORT such as 127.0.0.1:15014")
+        host, port = options.host_port("--debug-address", args.debug_address, "127.0.0.1:15014")
         where = args.debug_address
-        yield where, lambda path: admin.get(http.client.HTTPConnection(host, int(port), timeout=30), path, where)
+        yield where, lambda path: admin.get(http.client.HTTPConnection(host, port, timeout=30), path, where)
         return
 
     from common.kube import Kubernetes

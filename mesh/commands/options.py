@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from common.errors import UsageError
+
 EXIT_CODES = """\
 exit codes:
   0  done                                          5  objects are faulty
@@ -22,3 +24,13 @@ def add_cluster(parser: argparse._ActionsContainer) -> None:
     """Which cluster is asked."""
     parser.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config")
     parser.add_argument("--context", metavar="NAME", help="default: the kubeconfig's current one")
+
+
+def host_port(flag: str, text: str, example: str) -> tuple[str, int]:
+    """HOST:PORT, an IPv6 address in brackets. Raises UsageError."""
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    good = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535
+    if not bare or not good or (":" in bare) != (host != bare):
+        raise UsageError(f"{flag} {text}: no HOST:PORT such as {example}, with a port of 0 to 65535")
+    return bare, int(port)

@@ -103,6 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.files is None and not args.ca_secret:
         raise UsageError("--files DIR, or in a cluster --ca-secret NAME, is needed")
+    for flag in ("--xds-address", "--debug-address", "--xds-tls-address", "--admission-address"):
+        given = getattr(args, flag.removeprefix("--").replace("-", "_"))
+        if given and not given.startswith("unix:"):
+            options.host_port(flag, given, "127.0.0.1:15010")
     logs.configure(args.log_format, args.log_level)
     name = os.environ.get("POD_NAME") or os.uname().nodename
     ports = (Port(args.xds_address),) if args.xds_address else ()

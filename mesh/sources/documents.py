@@ -109,7 +109,7 @@ def _count(value: Any) -> None:
         else:
             walk.pop()
         if left < 0:
-            raise ValueError(f"its anchors unfold to more than {_MOST_VALUES} values")
+            raise ValueError(f"it holds, with its anchors unfolded, more than {_MOST_VALUES} values")
         if len(walk) > 10 * MAX_DEPTH:
             raise ValueError("it contains itself")
 

@@ -32,6 +32,7 @@ from mesh.world.events import Event, Key, Listed, Remove, Upsert
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+SMALL_BYTES = 1 << 18
 GATHER_SECONDS = 0.01  # an editor's or kubectl's several steps are one change
 
 Stamp = tuple[int, int, int]  # mtime in ns, size, inode
@@ -60,6 +61,7 @@ class Files:
         self._unsettled: dict[str, Stamp] = {}
         self._listed = False
         self._away = False
+        self._told: set[str] = set()
 
     @property
     def waiting(self) -> Mapping[str, str]:
@@ -92,7 +94,12 @@ class Files:
                 few = self._few(paths) if loop.time() - looked < LOOK_SECONDS else None
                 if few is None:
                     looked = loop.time()
-                if events := self.look(closed, notify, few):
+                if few is not None and sum(size for _, size, _ in few.values()) <= SMALL_BYTES:
+                    events = self.look(closed, notify, few)
+                else:
+                    # reading much takes seconds, in which proxies want their answers
+                    events = await asyncio.to_thread(self.look, closed, notify, few)
+                if events:
                     deliver(events)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), LOOK_SECONDS)
@@ -181,9 +188,10 @@ class Files:
                     notify.watch(folder)
             try:
                 entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-            except FileNotFoundError:
+            except OSError as error:
                 if folder == self._folder:
                     raise
+                yield from self._unreadable(folder, error)
                 continue
             for entry in entries:
                 if entry.name.startswith("."):
@@ -195,8 +203,20 @@ class Files:
                         status = entry.stat()
                         name = os.path.relpath(entry.path, self._folder)
                         yield name, (status.st_mtime_ns, status.st_size, status.st_ino)
-                except FileNotFoundError:
-                    continue
+                except OSError as error:
+                    yield from self._unreadable(Path(entry.path), error)
+
+    def _unreadable(self, path: Path, error: OSError) -> Iterator[tuple[str, Stamp]]:
+        """What is known at a path that cannot be looked at, and below it: it counts on, but where the path is gone."""
+        if isinstance(error, FileNotFoundError):
+            return
+        name = os.path.relpath(path, self._folder)
+        if name not in self._told:
+            self._told.add(name)
+            log.warning("cannot read %s: %s; what was known of it counts on", path, error.strerror)
+        for known, file in self._files.items():
+            if known == name or known.startswith(f"{name}/"):
+                yield known, file.stamp
 
     def _is_new(self, name: str, stamp: Stamp, whole: frozenset[str]) -> bool:
         """Whether to read it now: it is other than before, and is not just being written."""

@@ -148,6 +148,41 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     assert names(Files(tmp_path).look()) == ["a"]
 
 
+def test_a_link_to_itself_keeps_nobody_else_from_being_read(tmp_path: Path) -> None:
+    below = tmp_path / "below"
+    below.mkdir()
+    (below / "b.yaml").write_text(B)
+    source = Files(tmp_path)
+    assert names(source.look()) == ["b"]
+    (below / "b.yaml").unlink()
+    below.rmdir()
+    below.symlink_to(below)  # what is there cannot be told any more
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "a.yaml").write_text(A)
+    events = [*source.look(), *source.look()]
+    assert names(events) == ["a"]
+    assert names(events, Remove) == []
+
+
+def test_proxies_are_answered_while_much_is_read(tmp_path: Path) -> None:
+    (tmp_path / "many.yaml").write_text(
+        "---\n".join(A.replace("name: a", f"name: s{number}") for number in range(3000))
+    )
+    ticks = 0
+
+    async def main() -> None:
+        nonlocal ticks
+        done = asyncio.Event()
+        running = asyncio.create_task(Files(tmp_path).run(lambda _: done.set()))
+        while not done.is_set():
+            await asyncio.sleep(0.001)
+            ticks += 1
+        running.cancel()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    assert ticks > 10
+
+
 def test_a_file_that_alone_is_other_needs_no_walk(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml", ".b.yaml"):
         (tmp_path / name).write_text(A)
