@@ -55,8 +55,8 @@ def test_what_envoy_refuses_harms_no_other_and_is_named(rig: Rig) -> None:
     rig.serve()
     rig.proxy()
     _, refused = rules((100, 0))
-    # nothing but Envoy knows which formatters there are
-    refused["spec"]["http"][0]["headers"] = {"request": {"set": {"x-odd": "%NO_SUCH_FORMATTER%"}}}
+    # an object that passes all checks; should it no longer, another is to be found
+    refused["spec"]["http"][0]["headers"] = {"request": {"set": {"x-odd": "%FILTER_STATE(x:ODD)%"}}}
     with rig.load() as loads:
         rig.write("rules", good[0], refused)
         rig.until(lambda: rig.status()["types"]["RDS"]["state"] == "ERROR")
@@ -67,7 +67,7 @@ def test_what_envoy_refuses_harms_no_other_and_is_named(rig: Rig) -> None:
     assert total(loads) > 0
     assert rig.answers() == {SECOND}
     told = rig.run("-m", "mesh", "proxy-status", "--debug-address", DEBUG, "-o", "json")
-    assert "NO_SUCH_FORMATTER" in told
+    assert "Invalid filter state serialize type" in told
     assert "VirtualService shop/bill" in told
     # mended, it is taken
     rig.write("rules", *rules((100, 0)))
