@@ -42,6 +42,8 @@ CAUSES: Final = 100
 TRIAL_SECONDS: Final = 2.0
 # Trials are made one by one; so many may wait for their turn.
 WAITING: Final = 8
+# More bytes than this are read beside the loop.
+LARGE: Final = 64 * 1024
 # Younger than any that is there: an object that is being made has no time of creation everywhere.
 NEWEST: Final = "9999-12-31T23:59:59Z"
 
@@ -75,7 +77,7 @@ class Reviewer:
         uid = ""
         try:
             uid, request = request_of(body)
-            return await self._review(uid, request)
+            return await self._review(uid, request, large=len(body) > LARGE)
         except ReviewError as error:
             if not uid:
                 return Answer(400, str(error).encode(), "malformed", cause=str(error))
@@ -85,7 +87,7 @@ class Reviewer:
             message = f"pymesh failed on this object; its log has the cause, under uid {uid}"
             return Answer(200, _allowed(uid, [message]), "failed", cause=message)  # a fault of ours is not theirs
 
-    async def _review(self, uid: str, request: Mapping[str, Any]) -> Answer:
+    async def _review(self, uid: str, request: Mapping[str, Any], *, large: bool) -> Answer:
         thing = request.get("object")
         if not isinstance(thing, dict):
             if request.get("operation") in ("DELETE", "CONNECT"):
@@ -94,7 +96,9 @@ class Reviewer:
         kind = kind_of(thing)
         if kind is None or kind.group not in GROUPS or request.get("subResource"):
             return Answer(200, _allowed(uid, ()), "passed")
-        parsed = kind.parse(_dated(thing), self._domain)
+        thing = _dated(thing)
+        # streams are answered meanwhile
+        parsed = await asyncio.to_thread(kind.parse, thing, self._domain) if large else kind.parse(thing, self._domain)
         errors = [one for one in parsed.problems if one.severity == "error"]
         told = [one for one in parsed.problems if one.severity == "warning"]
         if errors and not _is_old(thing, request.get("oldObject")):
@@ -114,8 +118,10 @@ class Reviewer:
             return []
         ref = value.meta.ref
 
-        def done(_: object) -> None:
+        def done(tried: asyncio.Future[list[Problem]]) -> None:
             self._waiting -= 1
+            if not tried.cancelled():
+                tried.exception()  # seen, where nobody waits for it any more
 
         self._waiting += 1
         loop = asyncio.get_running_loop()

@@ -211,6 +211,12 @@ def test_nobody_waits_long_for_the_whole(asked: Asked, monkeypatch: pytest.Monke
         held.set()
 
 
+def test_a_large_object_is_read_too(asked: Asked) -> None:
+    large = virtual_service(match=[{"uri": {"exact": f"/{number}"}} for number in range(5_000)])
+    assert len(review(large)) > admission.LARGE
+    assert asked.response(large) == {"uid": "u-1", "allowed": True}
+
+
 def test_there_are_never_more_warnings_than_are_read(asked: Asked) -> None:
     many = virtual_service(**{f"field{number}": 1 for number in range(100)}, **{"x" * 1000: 1})
     warnings = asked.response(many)["warnings"]
