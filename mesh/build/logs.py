@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from common.envoy.parts import HTTP_LOG, TCP_LOG, Message, extension, typed
 from common.envoy.sidecar import AccessLog
 from mesh.build.filters import access_logs
@@ -83,11 +81,8 @@ def _otel(world: World, scope: Scope, log: OtelLog, direction: str, *, http: boo
         "body": {"string_value": text.rstrip("\n")},
     }
     if form.labels:
-        fields["attributes"] = {"values": [{"key": key, "value": _any(one)} for key, one in form.labels.items()]}
+        fields["attributes"] = {
+            "values": [{"key": key, "value": {"string_value": one}} for key, one in form.labels.items()]
+        }
     kind = "access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
     return [extension("envoy.access_loggers.open_telemetry", kind, **fields)]
-
-
-def _any(value: Any) -> Message:
-    """An AnyValue of OpenTelemetry: formats are texts."""
-    return {"string_value": value if isinstance(value, str) else str(value)}

@@ -13,7 +13,7 @@ from mesh.model import fields as f
 # Envoy's attributes, by their first word (Envoy's documentation, "Attributes")
 ROOTS = frozenset({"request", "response", "source", "destination", "connection", "upstream", "metadata", "filter_state",
                    "xds", "node"})  # fmt: skip
-FUNCTIONS = {"has": 1, "size": 1, "int": 1, "string": 1, "double": 1}
+FUNCTIONS = frozenset({"has", "size", "int", "double"})
 METHODS = {"startsWith": 1, "endsWith": 1, "contains": 1, "matches": 1, "size": 0}
 BINARY = (("||",), ("&&",), ("==", "!=", "<=", ">=", "<", ">", "in"), ("+", "-"), ("*", "/"))
 DEEPEST = 20

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from mesh.model import cel
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -70,8 +72,11 @@ def header_value(value: str) -> str:
 
     Tells what is allowed, or nothing if the value is.
     """
-    if any(char in value for char in "\r\n\0"):
-        return "one line"
+    return "one line" if any(char in value for char in "\r\n\0") else log_format(value)
+
+
+def log_format(value: str) -> str:
+    """A line of an access log, or a tag of a span; as a header's value, but for its lines."""
     at = 0
     while (at := value.find("%", at)) >= 0:
         if value.startswith("%%", at):
@@ -88,15 +93,17 @@ def header_value(value: str) -> str:
 
 def _wrong(name: str, parameters: str | None, length: str | None) -> str:
     if name in _ALONE:
-        wrong = bool(parameters)
+        misused = bool(parameters)
     elif name in _WITH_PARAMETERS:
-        wrong = not parameters
+        misused = not parameters
     elif name in _MAYBE_WITH_PARAMETERS:
-        wrong = False
+        misused = False
     else:
         return f"Envoy has no %{name}%"
-    if wrong:
+    if misused:
         return f"%{name}% takes no parameters" if parameters else f"%{name}(…)% with parameters"
+    if name in ("CEL", "TYPED_CEL") and (wrong := cel.expression(parameters or "")):
+        return wrong
     if length and name not in _WITH_LENGTH:
         return f"%{name}% cannot be cut to a length"
     if name in _HEADERS and (parameters or "").count("?") > 1:

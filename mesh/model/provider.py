@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mesh.model import fields as f
-from mesh.model.shape import EMPTY, duration, flag, map_of, one_of, port, read, sub, text, whole
+from mesh.model import formats
+from mesh.model.shape import EMPTY, duration, flag, one_of, port, read, sub, text, text_map, whole
+
+
+def _path(text: str) -> str:
+    return "" if text.startswith("/") and not set(text) & set(" \r\n#") else "a path: /…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +20,8 @@ class LogFormat:
 
     ONE_OF = (("text", "labels"),)
 
-    text: str = text()
-    labels: Mapping[str, Any] = map_of(f.Raw())
+    text: str = text(formats.log_format)
+    labels: Mapping[str, str] = text_map(check=formats.log_format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class FileLog:
 
     ALSO = ("customTags",)
 
-    path: str = text(default="/dev/stdout")
+    path: str = text(empty=False, default="/dev/stdout")
     log_format: LogFormat | None = sub(LogFormat)
     omit_empty_values: bool = flag()
 
@@ -37,7 +41,7 @@ class OtelLog:
 
     service: str = text(needed=True, empty=False)
     port: int = port(0, needed=True)
-    log_name: str = text(default="otel_envoy_accesslog")
+    log_name: str = text(empty=False, default="otel_envoy_accesslog")
     log_format: LogFormat | None = sub(LogFormat)
 
 
@@ -51,7 +55,7 @@ class Zipkin:
     port: int = port(0, needed=True)
     max_tag_length: int = whole(default=0)
     enable64bit_trace_id: bool = flag()
-    path: str = text(default="/api/v2/spans")
+    path: str = text(_path, default="/api/v2/spans", empty=False)
     trace_context_option: str = one_of("USE_B3", "USE_B3_WITH_W3C_PROPAGATION")
 
 
@@ -61,7 +65,7 @@ class HttpExport:
 
     ALSO = ("headers",)
 
-    path: str = text(default="/v1/traces")
+    path: str = text(_path, default="/v1/traces", empty=False)
     timeout: float | None = duration()
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mesh.model import cel
+from mesh.model import cel, formats
+from mesh.model import fields as f
 from mesh.model.common import MatchLabels
 from mesh.model.meta import Meta
 from mesh.model.reading import Reading
@@ -144,7 +145,7 @@ class AccessLogging:
 class Literal:
     """A tag that always has this value."""
 
-    value: str = text(needed=True)
+    value: str = text(needed=True, empty=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,40 +156,11 @@ class Named:
     default_value: str = text()
 
 
-COMMANDS = frozenset(
-    {
-        *(
-            "REQ",
-            "RESP",
-            "TRAILER",
-            "PROTOCOL",
-            "RESPONSE_CODE",
-            "RESPONSE_FLAGS",
-            "DURATION",
-            "START_TIME",
-            "HOSTNAME",
-        ),
-        *("BYTES_RECEIVED", "BYTES_SENT", "ROUTE_NAME", "UPSTREAM_CLUSTER", "UPSTREAM_HOST", "UPSTREAM_LOCAL_ADDRESS"),
-        *("DOWNSTREAM_REMOTE_ADDRESS", "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_LOCAL_ADDRESS"),
-        *("DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_PEER_SUBJECT", "REQUESTED_SERVER_NAME"),
-    }
-)
-_COMMAND = re.compile(r"%([A-Z_]+)(?:\([A-Za-z0-9:?._-]+\))?(?::[0-9]+)?%")
-
-
-def log_format(text: str) -> str:
-    """Text with commands of Envoy's access log; one that Envoy does not know would cost the whole listener."""
-    known = {match[1] for match in _COMMAND.finditer(text)} <= COMMANDS
-    return (
-        "" if known and "%" not in _COMMAND.sub("", text) else f"text with commands among {', '.join(sorted(COMMANDS))}"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Formatter:
     """A tag whose value is made by a format of Envoy's access log."""
 
-    value: str = text(log_format, needed=True)
+    value: str = text(formats.log_format, needed=True, empty=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +174,15 @@ class CustomTag:
     header: Named | None = sub(Named)
     formatter: Formatter | None = sub(Formatter)
 
+    def check(self, r: Reading) -> None:
+        """A header's name where it is one's."""
+        if self.header and (allowed := f.header_name(self.header.name)):
+            r.error("not-allowed", f'"{self.header.name}" is not allowed: {allowed}', "header", "name")
+
+
+def _some(text: str) -> str:
+    return "" if text else "a name"
+
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
@@ -213,7 +194,7 @@ class Tracing:
     providers: tuple[ProviderRef, ...] = subs(ProviderRef)
     random_sampling_percentage: float | None = number(0, 100)
     disable_span_reporting: bool | None = flag(None)
-    custom_tags: Mapping[str, CustomTag] = map_of(Sub(CustomTag))
+    custom_tags: Mapping[str, CustomTag] = map_of(Sub(CustomTag), _some)
 
 
 @dataclass(frozen=True, slots=True)
