@@ -169,6 +169,8 @@ def _sidecar(args: argparse.Namespace, objects: list[Mapping[str, Any]]) -> Side
 
 def _pod(args: argparse.Namespace, objects: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Pod | None]:
     """The Pod as it was written, and as it is read."""
+    if args.ip and not objects:
+        return {}, None  # nothing to be read: the kinds would take most of the time in which a gateway starts
     from mesh.model.kinds import KINDS
 
     kind = KINDS["", "Pod"]

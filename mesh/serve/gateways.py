@@ -13,11 +13,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.request import urlopen
 
 from common.errors import KubernetesError
@@ -49,6 +50,7 @@ PEER_SECONDS = 2.0
 WRITTEN = frozenset((*KINDS, "KubernetesGateway", "GatewayClass"))
 
 
+T = TypeVar("T")
 Job = Callable[[], Callable[[], None] | None]
 """What a thread does, and what follows in the loop."""
 
@@ -87,6 +89,9 @@ class Gateways:
         self._held: set[ObjectRef] = set()
         self._made: dict[ObjectRef, tuple[str, float]] = {}
         self._class_at = 0.0
+        # others' threads ask for tokens, which shall not wait for what is written
+        self._threads = ThreadPoolExecutor(AT_ONCE, "gateways")
+        self._tasks: set[asyncio.Future[None]] = set()
         plane.observers.append(self.observe)
 
     def observe(self, events: Sequence[Event]) -> None:
@@ -130,26 +135,31 @@ class Gateways:
         """Writes what differs; tells whether something is waited for."""
         if not self._plane.is_settled:
             return True
-        jobs = [*self._class(), *self._objects()]
+        for job in (*self._class(), *self._objects()):
+            # what takes longer than a status keeps none waiting
+            task = asyncio.ensure_future(self._do(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        jobs: list[Job] = []
         found = self._status.standings()
         waits = self._unprogrammed(found)
         if waits:
-            for told in await asyncio.gather(*(asyncio.to_thread(_ask, url) for url in self._peers())):
+            for told in await asyncio.gather(*(self._in_thread(partial(_ask, url)) for url in self._peers())):
                 for ref, one in told.items():
                     if ref in found:
                         found[ref] = found[ref].beside(one)
         if self._plane.is_settled:
             jobs += self._statuses(found)
-        gate = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(*(self._do(job) for job in jobs))
+        return waits or bool(jobs) or bool(self._tasks)
 
-        async def do(job: Job) -> None:
-            async with gate:
-                after = await asyncio.to_thread(job)
-            if after is not None:
-                after()
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, job)
 
-        await asyncio.gather(*(do(job) for job in jobs))
-        return waits or bool(jobs)
+    async def _do(self, job: Job) -> None:
+        after = await self._in_thread(job)
+        if after is not None:
+            after()
 
     # --- what Gateways need -------------------------------------------------------------------------------------------
 

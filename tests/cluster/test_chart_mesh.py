@@ -125,10 +125,12 @@ def test_its_ports_are_for_those_who_need_them() -> None:
     servers = '[{"ipBlock":{"cidr":"10.0.0.1/32"}}]'
     found = rendered(ON, f'networkPolicy={{"enabled":true,"apiServers":{servers}}}')
     policy = found["NetworkPolicy", "pymesh"]["spec"]
-    [xds, webhook, metrics] = policy["ingress"]
+    [xds, webhook, metrics, replicas] = policy["ingress"]
     assert "from" not in xds
     assert webhook == {"ports": [{"port": "https-webhook"}], "from": json.loads(servers)}
-    assert metrics["ports"] == [{"port": "http-metrics"}]
+    assert metrics["ports"] == replicas["ports"] == [{"port": "http-metrics"}]
+    own = [{"podSelector": {"matchLabels": policy["podSelector"]["matchLabels"]}}]
+    assert replicas["from"] == policy["egress"][0]["to"] == own
 
 
 def test_without_a_cluster_to_look_at_no_definition_is_written(found: dict[tuple[str, str], Any]) -> None:
