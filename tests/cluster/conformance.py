@@ -12,11 +12,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.harness import CLUSTER, MANIFEST, NAMESPACE, ROOT, running_cluster
 
 MESH = ("--profiles", "MESH-HTTP,MESH-GRPC", "--namespace-labels", "istio-injection=enabled")
-GATEWAY = ("--profiles", "GATEWAY-HTTP", "--gateway-class", "pymesh", "--supported-features", "core")
+# a listener's Programmed waits for a pod, of which eight start at once: it gets the time of a Gateway's address
+SLACK = ("--timeouts", "GatewayStatusMustHaveListeners:30")
+GATEWAY = ("--profiles", "GATEWAY-HTTP", "--gateway-class", "pymesh", "--supported-features", "core", *SLACK)
+
+
+_SORTED = "the program that answers tells a header's values sorted, not in the order in which they came"
+# What fails for a reason that is not ours, or that was left out knowingly (docs/gateway-api.md).
+KNOWN = {
+    "MeshHTTPRouteRequestHeaderModifier": _SORTED,
+    "MeshHTTPRouteBackendRequestHeaderModifier": _SORTED,
+    "MeshFrontendHostname": "needs MeshClusterIPMatching: routes are chosen by the Host header, as with Istio",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -34,14 +46,34 @@ def main(arguments: list[str]) -> int:
         try:
             for name in ("pyinject", "pymesh"):
                 cluster.wait("condition=Available", f"deployment/{name}", NAMESPACE, timeout=120)
-            runs = [tuple(arguments)] if arguments else [MESH, GATEWAY]
-            failed = [
-                run for run in runs if subprocess.run([suite, "run", *run], env=environment, check=False).returncode
-            ]
+            if arguments:
+                return subprocess.run([suite, "run", *arguments], env=environment, check=False).returncode
+            failed = {name for run in (MESH, GATEWAY) for name in _failed([suite, "run", *run], environment)}
         finally:
             subprocess.run([suite, "clean"], env=environment, check=False)
             cluster.uninstall(manifest)
-    return 1 if failed else 0
+    for name in sorted(failed & KNOWN.keys()):
+        print(f"known: {name}: {KNOWN[name]}")
+    for name in sorted(failed - KNOWN.keys()):
+        print(f"failed: {name}")
+    return 1 if failed - KNOWN.keys() else 0
+
+
+def _failed(command: list[Any], environment: dict[str, str]) -> set[str]:
+    """Runs the suite; the names of the tests that failed. Raises RuntimeError where it did not come to its end."""
+    found: set[str] = set()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        last = ""
+        for line in run.stdout:
+            print(line, end="", flush=True)
+            last = line
+            if line.startswith("FAIL "):
+                found.add(line.split()[1])
+    told = last.split()
+    if told[1:2] != ["passed,"] or told[0] == "0" or int(told[2]) != len(found):
+        raise RuntimeError(f"the suite did not come to its end: {last!r}")
+    return found
 
 
 if __name__ == "__main__":
