@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from common.admission import Bodies, HTTPError, check_headers, encode, encode_refused, request_of
 from common.errors import ReviewError
 from mesh.model.gatewayapi import GROUP as GATEWAY_API
-from mesh.model.kinds import ISTIO, Kind, kind_of
+from mesh.model.kinds import ISTIO, TELEMETRY, Kind, kind_of
 from mesh.model.problem import Problem
 from mesh.model.reading import DOMAIN
 from mesh.serve.metrics import Metrics
@@ -33,7 +33,7 @@ from mesh.world.events import Key
 
 log = logging.getLogger(__name__)
 
-GROUPS: Final = (ISTIO, GATEWAY_API)
+GROUPS: Final = (ISTIO, TELEMETRY, GATEWAY_API)
 # An API server passes on 4,096 characters of warnings, and cuts what is longer.
 WARNINGS: Final = 20
 WARNING_LENGTH: Final = 256
