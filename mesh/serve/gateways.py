@@ -89,6 +89,7 @@ class Gateways:
         self._held: set[ObjectRef] = set()
         self._made: dict[ObjectRef, tuple[str, float]] = {}
         self._class_at = 0.0
+        self._put_off = False
         # others' threads ask for tokens, which shall not wait for what is written
         self._threads = ThreadPoolExecutor(AT_ONCE, "gateways")
         self._tasks: set[asyncio.Future[None]] = set()
@@ -135,6 +136,7 @@ class Gateways:
         """Writes what differs; tells whether something is waited for."""
         if not self._plane.is_settled:
             return True
+        self._put_off = False
         for job in (*self._class(), *self._objects()):
             # what takes longer than a status keeps none waiting
             task = asyncio.ensure_future(self._do(job))
@@ -151,7 +153,7 @@ class Gateways:
         if self._plane.is_settled:
             jobs += self._statuses(found)
         await asyncio.gather(*(self._do(job) for job in jobs))
-        return waits or bool(jobs) or bool(self._tasks)
+        return waits or self._put_off or bool(jobs) or bool(self._tasks)
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, job)
@@ -267,6 +269,7 @@ class Gateways:
         now, said = time.monotonic(), _without_times(wanted)
         if said == seen.written:
             if now < seen.not_before:
+                self._put_off = True
                 return []
             seen.pause = min(max(seen.pause * 2, 1.0), LONGEST_PAUSE)
             seen.not_before = now + seen.pause
