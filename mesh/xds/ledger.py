@@ -124,6 +124,11 @@ class Ledger:
                 found.removes[name] = target
             else:
                 found.puts[name] = target
+        # emptied, a set or dict keeps the room of all names that ever were in it, and there are thousands of streams
+        if not self._dirty:
+            self._dirty = set()
+        if not self._odd:
+            self._odd = {}
         while self._groups and not any(name in found.puts or name in found.removes for name in self._groups[0]):
             self._groups.pop(0)
         if self._groups:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from tests.bench.mesh.control import PROXIES, SERVICES, Sample, one
+from tests.bench.mesh.control import PROXIES, SERVICES, Run, Sample, one
 from tests.bench.report import Section, Table
 
 BY_SERVICES = (100, 1000, 5000)
@@ -17,9 +17,12 @@ def run(folder: Path, changes: int) -> Section:
     section = Section()
     sizes = {f"services{count}": (count, PROXIES) for count in BY_SERVICES}
     sizes |= {f"proxies{count}": (SERVICES, count) for count in BY_PROXIES}
+    runs: dict[tuple[int, int], Run] = {}
     rows = []
-    for name, (services, proxies) in sizes.items():
-        made = one(folder / f"growth-{name}", services, proxies, changes, restart=False)
+    for name, size in sizes.items():
+        services, proxies = size
+        told = size in runs
+        made = runs[size] = runs.get(size) or one(folder / f"growth-{name}", *size, changes, restart=False)
         assert made.sync is not None
         figures = {
             "start_seconds": made.start_seconds,
@@ -36,6 +39,8 @@ def run(folder: Path, changes: int) -> Section:
         cells = [f"{made.start_seconds:.1f}", *(f"{sample.last:.1f}" for sample in made.sync)]
         cells += [f"{sample.cpu:.2f}" for sample in made.sync]
         cells += [f"{_cpu(pairs, side):.0f}" for pairs in (made.endpoint, made.route) for side in (0, 1)]
+        if told:
+            continue
         rows.append((f"{services:,} Services, {proxies} proxies", *cells, f"{made.rss:.0f}"))
     columns = (
         "",

@@ -1,5 +1,7 @@
 """Single rules of the protocol, each between a machine and the fake Envoy."""
 
+import sys
+
 import pytest
 
 from mesh.xds.machine import Machine
@@ -292,3 +294,17 @@ def test_listeners_asked_for_by_name_are_those_alone():
     assert [one.resource.name for one in response.resources] == ["out"]
     machine.on_request(Request(LDS, nonce=response.nonce, names=("out", "odd")), 0)
     assert machine.next(0) == []
+
+
+@VARIANTS
+def test_a_stream_at_rest_keeps_no_room_for_what_it_was_sent(delta):
+    def room(count):
+        names = [f"c{number}" for number in range(count)]
+        made = pair(delta)
+        made.machine.on_state(state(cds=dict.fromkeys(names, "1"), eds=dict.fromkeys(names, "1"), lds={"in": "1"}))
+        made.until_quiet()
+        assert made.envoy.is_quiet()
+        assert made.machine.next(made.now) == []
+        return [sys.getsizeof(one._odd) + sys.getsizeof(one._dirty) for one in made.machine.ledgers.values()]
+
+    assert room(1000) == room(1)
