@@ -12,6 +12,7 @@ from tests.cluster.harness import MANIFEST, Cluster
 
 NAMES = {f"{plural}.networking.istio.io" for plural in (
     "virtualservices", "destinationrules", "serviceentries", "sidecars", "gateways", "workloadentries")}  # fmt: skip
+NAMES |= {"telemetries.telemetry.istio.io"}
 RELEASE = "definitions"
 # nothing of it has to run for this
 NONE = ("--set", "replicas=0", "--set", "mesh.enabled=true", "--set", "mesh.replicas=0", "--set", "revision=crds")
