@@ -40,6 +40,14 @@ KINDS: Final = (
     Resource(prefix="api", api_version="v1", kind="Secret", name="secrets", namespaced=True),
     Resource(prefix="api", api_version="v1", kind="Service", name="services", namespaced=True),
     Resource(prefix="api", api_version="v1", kind="ServiceAccount", name="serviceaccounts", namespaced=True),
+    Resource(
+        prefix="apis",
+        group="networking.istio.io",
+        api_version="v1beta1",
+        kind="ProxyConfig",
+        name="proxyconfigs",
+        namespaced=True,
+    ),
     Resource(prefix="apis", group="apps", api_version="v1", kind="Deployment", name="deployments", namespaced=True),
     Resource(
         prefix="apis", group="gateway.networking.k8s.io", api_version="v1", kind="GatewayClass", name="gatewayclasses"
@@ -205,19 +213,22 @@ class Kubernetes:
         """Write an object as a whole, if it still has the body's resourceVersion. Raises KubernetesError, else 409."""
         return self._call("replace", kind, body["metadata"]["name"], namespace, body=dict(body))
 
-    def changes(self, kind: str) -> Iterator[Listed | Changed]:
+    def changes(self, kind: str, *, optional: bool = False) -> Iterator[Listed | Changed]:
         """All objects of a kind, in all namespaces, then each that changes; for ever.
+
+        An `optional` kind is one of a CustomResourceDefinition that may be missing: there are none of it, then, and it
+        is looked for again. So it is where it may not be read, which is told, until it has been read once.
 
         Lists, then watches from there; lists again when the watch can tell no more (410 Gone) or the server was away:
         https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
         """
         # not the library's informer: it needs the generated classes, has no timeouts and tries again without a pause
-        pause = 1.0
+        pause, read = 1.0, False
         while True:
             try:
                 found = self.get(kind)
                 yield Listed(tuple(found["items"]))
-                pause = 1.0
+                pause, read = 1.0, True
                 version = found["metadata"]["resourceVersion"]
                 while True:
                     for event in self._watch(kind, version):
@@ -226,14 +237,18 @@ class Kubernetes:
                         if event["type"] != "BOOKMARK":
                             yield Changed(item, deleted=event["type"] == "DELETED")
             except KubernetesError as error:
-                log.warning("%s; next try in %g s", error, pause)
+                missing = optional and error.status == 404
+                if not missing:
+                    log.warning("%s; next try in %g s", error, pause)
+                if missing or (optional and error.status == 403 and not read):
+                    yield Listed(())
                 time.sleep(pause)
                 pause = min(pause * 2, 60)
 
-    def follow(self, kind: str) -> Iterator[dict[str, Object]]:
+    def follow(self, kind: str, *, optional: bool = False) -> Iterator[dict[str, Object]]:
         """All objects of a kind by `key`, whenever one has changed; for ever. It is one mapping, which changes."""
         objects: dict[str, Object] = {}
-        for change in self.changes(kind):
+        for change in self.changes(kind, optional=optional):
             if isinstance(change, Listed):
                 objects = {key(item): item for item in change.objects}
             elif change.deleted:

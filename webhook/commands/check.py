@@ -46,7 +46,13 @@ def run(args: argparse.Namespace) -> int:
         *checks.of_configuration(name, configuration),
         *checks.of_replicas(kubernetes, configuration),
         *checks.of_selectors(name, kubernetes.get(MUTATING)["items"], namespaces),
-        *checks.of_pods(injector.settings, kubernetes.get("Pod")["items"], metadata, native=injector.native_sidecars),
+        *checks.of_pods(
+            injector.settings,
+            kubernetes.get("Pod")["items"],
+            metadata,
+            injector.proxy_configs,
+            native=injector.native_sidecars,
+        ),
     ]
     if args.output == "json":
         print(options.as_json([asdict(finding) for finding in found]))

@@ -77,7 +77,9 @@ def _of_cluster(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     injector = options.load_injector(args, kubernetes=kubernetes)
     pod = kubernetes.get("Pod", args.pod, args.namespace)
     namespace = kubernetes.get("Namespace", args.namespace)["metadata"]
-    request = Request(uninject(pod), args.namespace, namespace, injector.native_sidecars)
+    request = Request(
+        uninject(pod), args.namespace, namespace, injector.native_sidecars, proxy_configs=injector.proxy_configs
+    )
     told = explain(Causes(injector.sources), request)
     yield {"object": f"Pod/{args.pod} -n {args.namespace}", "injected": is_injected(pod), **told}
 

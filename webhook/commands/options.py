@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from common.kube import Kubernetes
     from webhook.documents.files import File
     from webhook.documents.offline import Injector
+    from webhook.settings.proxyconfigs import ProxyConfigs
 
 EXIT_CODES = """\
 exit codes:
@@ -42,6 +43,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("settings from files", "without any, and without a cluster: profile standalone")
     files.add_argument("--valuesFile", metavar="FILE", help="values, as in the ConfigMap istio-sidecar-injector")
     files.add_argument("--meshConfigFile", metavar="FILE", help="mesh configuration, as in the ConfigMap istio")
+    files.add_argument("--proxyConfigFile", metavar="FILE", help="ProxyConfig resources, beside those in -f")
     files.add_argument("--injectConfigFile", metavar="FILE", help="policy, selectors, templates")
 
     cluster = parser.add_argument_group(
@@ -75,7 +77,10 @@ def read(args: argparse.Namespace) -> list[File]:
 def load_injector(
     args: argparse.Namespace, files: Iterable[File] = (), kubernetes: Kubernetes | None = None
 ) -> Injector:
-    """The injector that the flags ask for; Namespaces among the files count. Raises SettingsError, KubernetesError."""
+    """The injector that the flags ask for; Namespaces and ProxyConfigs among the files count.
+
+    Raises SettingsError, KubernetesError.
+    """
     from webhook.documents.causes import Sources
     from webhook.documents.offline import Injector, namespaces
 
@@ -93,7 +98,32 @@ def load_injector(
         note("note", told)
     for warning in settings.warnings:
         note("warning", warning)
-    return Injector(sources, settings.for_files(), bool(native), namespaces(files))
+    given = list(files)
+    configs = _proxy_configs(args, given, kubernetes)
+    return Injector(sources, settings.for_files(), bool(native), namespaces(given), configs)
+
+
+def _proxy_configs(args: argparse.Namespace, read: Iterable[File], kubernetes: Kubernetes | None) -> ProxyConfigs:
+    """ProxyConfig resources of a cluster, over them those of --proxyConfigFile, over them those of -f."""
+    from webhook.documents import files
+    from webhook.documents.offline import proxy_configs
+    from webhook.settings.proxyconfigs import KIND, ProxyConfigs
+
+    found: list[Mapping[str, Any]] = []
+    if kubernetes:
+        try:
+            found += kubernetes.get(KIND)["items"]
+        except KubernetesError as error:
+            if error.status not in (403, 404):
+                raise
+            if error.status == 403:
+                note("warning", f"without ProxyConfigs: {error}")
+    if args.proxyConfigFile:
+        found += proxy_configs([files.read(args.proxyConfigFile)])
+    configs, problems = ProxyConfigs.read([*found, *proxy_configs(read)])
+    for problem in problems:
+        note("warning", problem)
+    return configs
 
 
 def wants_cluster(args: argparse.Namespace) -> bool:

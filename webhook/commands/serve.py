@@ -75,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--cluster",
         action="store_true",
-        help="follow the cluster's namespaces and nodes (service account or KUBECONFIG)",
+        help="follow the cluster's namespaces, nodes and ProxyConfigs (service account or KUBECONFIG)",
     )
     parser.add_argument("--events", action="store_true", help="make an Event on the owner of a pod that is refused")
     parser.add_argument(
@@ -147,7 +147,7 @@ def _sources(args: argparse.Namespace) -> list[Source]:
     found = [sources.settings_files(given, args.revision, last_good)]
     found.append(_certificate(args, kubernetes))
     if args.cluster and kubernetes:
-        found += [sources.namespaces(kubernetes), sources.nodes(kubernetes)]
+        found += [sources.namespaces(kubernetes), sources.nodes(kubernetes), sources.proxy_configs(kubernetes)]
     return found
 
 

@@ -63,12 +63,16 @@ class Causes:
     def of(self, request: Request) -> dict[Path, tuple[str, ...]]:
         """What decided the parts of the injected pod, by their paths in it; for a pod that is injected.
 
-        A cause reads ``annotation NAME=VALUE``, ``label NAME=VALUE``, ``values PATH=VALUE``, ``mesh PATH=VALUE`` or
-        ``config PATH=VALUE``. What has none comes from the template as it is.
+        A cause reads ``annotation NAME=VALUE``, ``label NAME=VALUE``, ``values PATH=VALUE``, ``mesh PATH=VALUE``,
+        ``config PATH=VALUE`` or ``ProxyConfig NAMESPACE/NAME``. What has none comes from the template as it is.
         """
         injected = inject(self._settings, request).pod
         found: dict[Path, list[str]] = {}
-        for cause, own, trials in (*self._without_metadata(request), *self._with_other_settings(request)):
+        for cause, own, trials in (
+            *self._without_metadata(request),
+            *self._without_proxy_configs(request),
+            *self._with_other_settings(request),
+        ):
             results = (result for result in starmap(_tried, trials) if result and not same(result, injected))
             for path in differing(next(results, injected), injected):
                 if path != own:
@@ -84,6 +88,13 @@ class Causes:
                     rest = {other: text for other, text in given.items() if other != name}
                     without = replace(request, pod=replaced(request.pod, ("metadata", field), rest))
                     yield f"{kind} {name}={_shown(value)}", ("metadata", field, name), [(self._settings, without)]
+
+    def _without_proxy_configs(self, request: Request) -> Iterator[tuple[str, Path, list[Trial]]]:
+        """For each ProxyConfig resource that counts: the pod as it would be without."""
+        configs, labels = request.proxy_configs, (request.pod.get("metadata") or {}).get("labels") or {}
+        for resource in configs.counting(self._settings.root_namespace, request.namespace, labels):
+            without = replace(request, proxy_configs=configs.without(resource))
+            yield f"ProxyConfig {resource}", (), [(self._settings, without)]
 
     def _with_other_settings(self, request: Request) -> Iterator[tuple[str, Path, list[Trial]]]:
         for cause, others in self._others:

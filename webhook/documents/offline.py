@@ -15,11 +15,12 @@ from webhook.documents.causes import Sources
 from webhook.documents.files import Document, File
 from webhook.errors import InjectionError, PodError
 from webhook.pod.decide import IGNORED_NAMESPACES
-from webhook.pod.inject import Request, Result, inject
+from webhook.pod.inject import NO_PROXY_CONFIGS, Request, Result, inject
 from webhook.pod.uninject import is_injected, uninject
 from webhook.pod.workload import Workload
 from webhook.settings import Settings
 from webhook.settings.profiles import ISTIO
+from webhook.settings.proxyconfigs import GROUP, KIND, ProxyConfigs
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,14 @@ class Injector:
 
     sources     what the settings were made of
     namespaces  metadata of Namespace objects by name, from the same files
+    proxy_configs  ProxyConfig resources, from the same files and the cluster
     """
 
     sources: Sources
     settings: Settings
     native_sidecars: bool = False
     namespaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    proxy_configs: ProxyConfigs = NO_PROXY_CONFIGS
 
     @property
     def as_istioctl(self) -> bool:
@@ -67,6 +70,7 @@ class Injector:
             namespace_metadata=self.namespaces.get(namespace),
             native_sidecars=self.native_sidecars,
             workload=workload,
+            proxy_configs=self.proxy_configs,
         )
 
 
@@ -165,6 +169,17 @@ def namespaces(files: Iterable[File]) -> dict[str, Mapping[str, Any]]:
                 if value.get("kind") == "Namespace" and isinstance(about, dict):
                     found[_text(about.get("name"))] = about
     return found
+
+
+def proxy_configs(files: Iterable[File]) -> list[Mapping[str, Any]]:
+    """The ProxyConfig objects in files."""
+    return [
+        value
+        for file in files
+        for document in file.documents
+        for value, _ in pods.objects(document.value)
+        if value.get("kind") == KIND and _text(value.get("apiVersion")).startswith(GROUP)
+    ]
 
 
 def metadata(value: Mapping[str, Any]) -> Mapping[str, Any]:

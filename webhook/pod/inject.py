@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from webhook.pod import annotations as names
 from webhook.pod import earlier, finish, overlay, podtree, probes, prometheus, users
@@ -20,9 +20,11 @@ from webhook.pod.workload import Workload, of_pod
 from webhook.settings import Settings, proxyconfig
 from webhook.settings.containers import PROXY
 from webhook.settings.proxyconfig import ProxyConfig
+from webhook.settings.proxyconfigs import ProxyConfigs
 
 CLUSTER_VARIABLE = "ISTIO_META_CLUSTER_ID"
 NETWORK_VARIABLE = "ISTIO_META_NETWORK"
+NO_PROXY_CONFIGS: Final = ProxyConfigs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Request:
     native_sidecars     whether the nodes run init containers with restartPolicy Always (1.29; by default from 1.33)
     workload            what the pod belongs to; None: found out from its owner references
     proxy_env           variables that the webhook's URL sets in the proxy, e.g. {"ISTIO_META_NETWORK": "east"}
+    proxy_configs       the ProxyConfig resources of all namespaces
     """
 
     pod: dict[str, Any]
@@ -42,6 +45,7 @@ class Request:
     native_sidecars: bool = False
     workload: Workload | None = None
     proxy_env: Mapping[str, str] = field(default_factory=dict)
+    proxy_configs: ProxyConfigs = NO_PROXY_CONFIGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def inject(settings: Settings, request: Request) -> Result:
 def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     pod = users.without_app_user(original) if is_openshift(request.namespace_metadata) else original
     annotations = podtree.annotations_of(pod)
-    proxy = _proxy_config(settings, annotations)
+    proxy = _proxy_config(settings, request, podtree.labels_of(original), annotations)
     status = Status.of(pod)
     pod, carried = earlier.without_carried(pod) if status is not None else (pod, {})
     earlier_probers = probes.parse(carried.get(probes.VARIABLE))
@@ -113,9 +117,12 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     return finish.ordered(pod, hold=settings.hold_application or bool(proxy.get("holdApplicationUntilProxyStarts")))
 
 
-def _proxy_config(settings: Settings, annotations: Mapping[str, str]) -> ProxyConfig:
+def _proxy_config(
+    settings: Settings, request: Request, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> ProxyConfig:
     own = annotations.get(names.PROXY_CONFIG)
-    return settings.proxy if own is None else proxyconfig.overlay(settings.proxy, proxyconfig.parse(own))
+    parsed = None if own is None else proxyconfig.parse(own)
+    return request.proxy_configs.over(settings.proxy, settings.root_namespace, request.namespace, labels, parsed)
 
 
 def _cluster_environment(settings: Settings, request: Request, labels: Mapping[str, str]) -> dict[str, str]:

@@ -16,10 +16,11 @@ from common.errors import KubernetesError, SettingsError
 from webhook.errors import InjectionError
 from webhook.pod import podtree
 from webhook.pod.annotations import INJECT, REVISION, STATUS
-from webhook.pod.inject import Request, inject
+from webhook.pod.inject import NO_PROXY_CONFIGS, Request, inject
 from webhook.pod.uninject import uninject
 from webhook.settings import Settings
 from webhook.settings.containers import INIT, PROXY
+from webhook.settings.proxyconfigs import ProxyConfigs
 
 if TYPE_CHECKING:
     from common.kube import Kubernetes
@@ -128,7 +129,12 @@ def of_selectors(name: str, configurations: Iterable[Object], namespaces: Iterab
 
 
 def of_pods(
-    settings: Settings, pods: Iterable[Object], namespaces: Mapping[str, Object], *, native: bool
+    settings: Settings,
+    pods: Iterable[Object],
+    namespaces: Mapping[str, Object],
+    configs: ProxyConfigs = NO_PROXY_CONFIGS,
+    *,
+    native: bool,
 ) -> Iterator[Finding]:
     """Which injected pods were given another proxy or other rules than they would be given today."""
     for pod in pods:
@@ -136,7 +142,8 @@ def of_pods(
         if STATUS not in podtree.annotations_of(dict(pod)):
             continue
         about = f"Pod {metadata['namespace']}/{metadata['name']}"
-        request = Request(uninject(dict(pod)), metadata["namespace"], namespaces.get(metadata["namespace"]), native)
+        where = metadata["namespace"]
+        request = Request(uninject(dict(pod)), where, namespaces.get(where), native, proxy_configs=configs)
         try:
             today = inject(settings, request).pod
         except InjectionError as error:

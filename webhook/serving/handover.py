@@ -14,7 +14,7 @@ from webhook.limits import Limits
 
 PAIR = "tls.pem"  # the certificate, its chain, and the private key
 VALUES, MESH, CONFIG = "values", "mesh", "config"
-NAMESPACES, NODES = "namespaces.json", "nodes.json"
+NAMESPACES, NODES, PROXY_CONFIGS = "namespaces.json", "nodes.json", "proxyconfigs.json"
 METRICS_DIRECTORY: Final = "metrics"
 
 # How long a worker that is told to end may take for the requests it has.

@@ -26,11 +26,12 @@ from common.admission import Bodies, HTTPError, check_headers, encode_refused
 from common.errors import NotReadyError, ReviewError
 from webhook.errors import InjectionError
 from webhook.limits import PATH_VARIABLES, Limits
-from webhook.pod.inject import Request, inject
+from webhook.pod.inject import NO_PROXY_CONFIGS, Request, inject
 from webhook.serving import events, review
 from webhook.serving.metrics import ReviewMetrics
 from webhook.serving.timed import bounded
 from webhook.settings import Settings
+from webhook.settings.proxyconfigs import ProxyConfigs
 
 log = logging.getLogger("pyinject")
 
@@ -42,6 +43,7 @@ class Cluster:
     native_sidecars: bool = False
     other_nodes: frozenset[str] = frozenset()  # names of nodes for which it is the other way round
     namespaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name → metadata
+    proxy_configs: ProxyConfigs = NO_PROXY_CONFIGS
 
     def native_for(self, pod: Mapping[str, Any]) -> bool:
         """Whether the pod's sidecar can be a native one: on the node that it names, else on whichever it gets."""
@@ -84,6 +86,7 @@ class Reviewer:
                 namespace_metadata=self.cluster.namespaces.get(asked.namespace),
                 native_sidecars=self.cluster.native_for(asked.pod),
                 proxy_env=proxy_env,
+                proxy_configs=self.cluster.proxy_configs,
             )
             with bounded(self._seconds):
                 result = inject(self.settings, request)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -21,9 +21,10 @@ from common import cabundle, tls
 from common.authority import shared_authority
 from common.errors import KubernetesError, PysidecarError, UsageError
 from common.tls import KeyPair
-from webhook.serving.handover import CONFIG, MESH, NAMESPACES, NODES, PAIR, VALUES
+from webhook.serving.handover import CONFIG, MESH, NAMESPACES, NODES, PAIR, PROXY_CONFIGS, VALUES
 from webhook.serving.lastgood import LastGood
 from webhook.settings import Settings
+from webhook.settings.proxyconfigs import KIND, ProxyConfigs
 
 if TYPE_CHECKING:
     from common.kube import Kubernetes
@@ -187,6 +188,32 @@ def nodes(kubernetes: Kubernetes) -> Source:
         if (native, others) != told:
             told = native, others
             yield Update("nodes", {NODES: orjson.dumps({"native_sidecars": native, "other_nodes": others})})
+
+
+def proxy_configs(kubernetes: Kubernetes) -> Source:
+    """The ProxyConfig resources that can be used, whenever they change; none, where the cluster has no such kind."""
+    handed, told = None, frozenset[str]()
+    for found in kubernetes.follow(KIND, optional=True):
+        resources, problems = ProxyConfigs.read(found.values())
+        for problem in problems:
+            if problem not in told:
+                log.warning("%s", problem)
+        told = frozenset(problems)
+        usable = {(resource.namespace, resource.name) for resource in resources.resources}
+        kept = [_essence(item) for item in found.values() if _named(item) in usable]
+        content = orjson.dumps(sorted(kept, key=_named))
+        if content != handed:
+            handed = content
+            yield Update("proxyconfigs", {PROXY_CONFIGS: content})
+
+
+def _essence(item: Mapping[str, Any]) -> dict[str, Any]:
+    fields = ("name", "namespace", "creationTimestamp")
+    return {"metadata": {key: item["metadata"].get(key) for key in fields}, "spec": item.get("spec")}
+
+
+def _named(item: Mapping[str, Any]) -> tuple[str, str]:
+    return item["metadata"].get("namespace") or "", item["metadata"]["name"]
 
 
 def run_native_sidecars(kubelet_versions: Sequence[str]) -> bool:

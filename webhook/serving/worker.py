@@ -27,10 +27,21 @@ from common import logs
 from common.errors import NotReadyError
 from webhook.serving import events
 from webhook.serving.connections import Connections, Server
-from webhook.serving.handover import CONFIG, DRAIN_SECONDS, MESH, NAMESPACES, NODES, PAIR, VALUES, WorkerConfig
+from webhook.serving.handover import (
+    CONFIG,
+    DRAIN_SECONDS,
+    MESH,
+    NAMESPACES,
+    NODES,
+    PAIR,
+    PROXY_CONFIGS,
+    VALUES,
+    WorkerConfig,
+)
 from webhook.serving.metrics import ConnectionMetrics, ReviewMetrics
 from webhook.serving.server import Cluster, InjectEndpoint, Reviewer, create_app
 from webhook.settings import Settings
+from webhook.settings.proxyconfigs import ProxyConfigs
 
 READY_SECONDS = 4.0
 
@@ -102,7 +113,7 @@ class Worker:
             self._server.use(context)
         if self._changed(VALUES, MESH, CONFIG):
             self._reviewer.settings = self._settings()
-        if self._changed(NAMESPACES, NODES):
+        if self._changed(NAMESPACES, NODES, PROXY_CONFIGS):
             self._reviewer.cluster = self._cluster()
 
     def _changed(self, *names: str) -> bool:
@@ -126,12 +137,13 @@ class Worker:
         return settings
 
     def _cluster(self) -> Cluster:
-        namespaces, nodes = self._read(NAMESPACES), self._read(NODES)
+        namespaces, nodes, resources = map(self._read, (NAMESPACES, NODES, PROXY_CONFIGS))
         native, others = self._config.native_sidecars, frozenset[str]()
         if native is None:
             known = orjson.loads(nodes) if nodes else {}
             native, others = known.get("native_sidecars", False), frozenset(known.get("other_nodes", ()))
-        return Cluster(native, others, orjson.loads(namespaces) if namespaces else {})
+        configs, _ = ProxyConfigs.read(orjson.loads(resources) if resources else ())  # the supervisor has told
+        return Cluster(native, others, orjson.loads(namespaces) if namespaces else {}, configs)
 
     def _contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """For the server, and for a client that trusts what it serves, whoever signed it.

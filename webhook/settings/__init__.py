@@ -6,6 +6,7 @@
     foreign         templates in Go's language, for which ours stand: what somebody changed in them
     policy          what decides for pods that do not say it themselves
     proxyconfig     the proxy configuration of mesh and pods, merged
+    proxyconfigs    ProxyConfig resources, and which of them count for a pod
     containerpatch  patches that users lay over what a template gives
     containers      names of the containers that injection adds
 

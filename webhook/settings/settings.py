@@ -118,6 +118,11 @@ class Settings:
         return replace(self, policy=Policy())
 
     @property
+    def root_namespace(self) -> str:
+        """The namespace whose ProxyConfig resource counts for the whole mesh."""
+        return str(self.mesh.get("rootNamespace") or "istio-system")
+
+    @property
     def status_port(self) -> int:
         """The port on which the proxy answers the app's probes and merged metrics; 0 for none."""
         return int(self.proxy["statusPort"])

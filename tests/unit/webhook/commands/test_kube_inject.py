@@ -202,3 +202,34 @@ def test_it_starts_without_what_only_servers_need() -> None:
     )
     assert done.stdout.strip() == b""
     assert done.returncode == 0
+
+
+PROXY_CONFIG = """\
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: all}
+spec: {environmentVariables: {MINE: "1"}}
+"""
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_proxy_configs_of_files_count(
+    app: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, beside: bool
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(PROXY_CONFIG)
+    if beside:
+        app.write_text(f"{APP}---\n{PROXY_CONFIG}")
+    assert run(["kube-inject", "-f", str(app), *([] if beside else ["--proxyConfigFile", str(other)])]) == 0
+    pod = list(yaml.safe_load_all(capsys.readouterr().out))[1]
+    assert {"name": "MINE", "value": "1"} in pod["spec"]["containers"][1]["env"]
+    other.write_text(PROXY_CONFIG.replace('{MINE: "1"}', "1").replace("name: all", "name: all, namespace: shop"))
+    assert run(["kube-inject", "-f", str(app), "--proxyConfigFile", str(other)]) == 0
+    said = "warning: ProxyConfig shop/all: spec.environmentVariables: 1 is not a mapping of strings: left out\n"
+    assert said in capsys.readouterr().err
+
+
+def test_explain_names_the_proxy_config(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app.write_text(f"{APP}---\n{PROXY_CONFIG}".replace("name: web}", "name: web, namespace: shop}"))
+    assert run(["explain", "-f", str(app), "-o", "json"]) == 0
+    assert "ProxyConfig all" in capsys.readouterr().out

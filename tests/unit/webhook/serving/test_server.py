@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from webhook.serving import server
 from webhook.serving.metrics import ReviewMetrics
 from webhook.serving.server import Cluster, InjectEndpoint, Reviewer, create_app
 from webhook.settings import Settings
+from webhook.settings.proxyconfigs import ProxyConfigs
 
 LIMITS = Limits()
 JSON = {"content-type": "application/json"}
@@ -177,6 +179,15 @@ def test_a_pod_that_names_its_node_is_injected_as_that_one_can(overall: bool, na
     cluster = Cluster(overall, frozenset({"old" if overall else "new"}))
     pods = {"any": {"spec": {}}, "new": {"spec": {"nodeName": "new"}}, "old": {"spec": {"nodeName": "old"}}}
     assert [name for name, pod in pods.items() if cluster.native_for(pod)] == native
+
+
+def test_a_pod_gets_what_the_proxy_configs_of_its_namespace_say() -> None:
+    named = {"name": "all", "namespace": "shop"}
+    configs, _ = ProxyConfigs.read([{"metadata": named, "spec": {"environmentVariables": {"MINE": "1"}}}])
+    before, after = (
+        response(Server(cluster).post(reviewed(object=POD))) for cluster in (Cluster(), Cluster(proxy_configs=configs))
+    )
+    assert [b"MINE" in b64decode(it["patch"]) for it in (before, after)] == [False, True]
 
 
 def test_a_content_type_may_have_parameters(served: Server) -> None:

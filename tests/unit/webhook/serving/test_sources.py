@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import socket
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,9 +17,10 @@ import pytest
 from common import tls
 from common.errors import CertificateError, KubernetesError, SettingsError, UsageError
 from webhook.serving import lastgood, sources
-from webhook.serving.handover import PAIR, VALUES
+from webhook.serving.handover import PAIR, PROXY_CONFIGS, VALUES, WorkerConfig
 from webhook.serving.lastgood import LastGood
 from webhook.serving.sources import Refusal, Source, Update
+from webhook.serving.worker import Worker
 
 CERTIFICATE, KEY = "tls.crt", "tls.key"
 NAMES = tls.service_names("pyinject", "mesh")
@@ -248,3 +251,44 @@ def test_an_authority_whose_secret_is_emptied_stays_trusted_while_others_serve_w
         assert (first in trusted) == (number < tls.MOST_AUTHORITIES)
     taken(other)
     assert trusted.count(b"BEGIN") == tls.MOST_AUTHORITIES
+
+
+def test_proxy_configs_are_handed_over_when_they_change_and_bad_ones_are_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def item(name: str, spec: dict[str, Any], version: str = "1") -> dict[str, Any]:
+        return {"metadata": {"name": name, "namespace": "shop", "resourceVersion": version}, "spec": spec}
+
+    bad = item("bad", {"concurrency": -1})
+
+    class Following:
+        def follow(self, kind: str, *, optional: bool) -> Iterator[dict[str, dict[str, Any]]]:
+            assert (kind, optional) == ("ProxyConfig", True)
+            yield {}
+            yield {"shop/bad": bad, "shop/a": item("a", {"concurrency": 2})}
+            yield {"shop/bad": bad, "shop/a": item("a", {"concurrency": 2}, "2")}
+            yield {"shop/a": item("a", {"concurrency": 3})}
+
+    updates = list(sources.proxy_configs(Following()))  # type: ignore[arg-type]
+    handed = [orjson.loads(update.files[PROXY_CONFIGS]) for update in updates if isinstance(update, Update)]
+    assert [[it["spec"] for it in items] for items in handed] == [[], [{"concurrency": 2}], [{"concurrency": 3}]]
+    assert [record.message for record in caplog.records] == [
+        "ProxyConfig shop/bad: spec.concurrency: -1 is not a whole number: left out"
+    ]
+
+
+def test_a_worker_takes_over_the_proxy_configs_that_it_is_handed(tmp_path: Path) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    write_pair = tls.issue(tls.new_authority("test CA", tls.now()), NAMES, tls.now())
+    (tmp_path / PAIR).write_bytes(write_pair.pem)
+    config = WorkerConfig(str(tmp_path), listening.detach(), "", None, "text", "info")
+
+    async def handed() -> tuple[int, int]:
+        worker = Worker(config)
+        before = len(worker._reviewer.cluster.proxy_configs.resources)
+        item = {"metadata": {"name": "a", "namespace": "shop"}, "spec": {"concurrency": 2}}
+        (tmp_path / PROXY_CONFIGS).write_bytes(orjson.dumps([item]))
+        worker._reload()
+        return before, len(worker._reviewer.cluster.proxy_configs.resources)
+
+    assert asyncio.run(handed()) == (0, 1)
