@@ -88,17 +88,10 @@ def virtual_hosts(world: World, scope: Scope, table: str) -> tuple[str, ...]:
 
 
 @query
-def domains_of(world: World, scope: Scope, table: str, name: str) -> tuple[str, ...]:
-    """The domains of one virtual host."""
-    return table_domains(world, scope, table).get(name, ())
-
-
-@query
-def virtual_host(world: World, scope: Scope, table: str, name: str) -> Message | None:
-    """A virtual host (route.v3.VirtualHost)."""
+def virtual_host(world: World, scope: Scope, table: str, name: str, domains: tuple[str, ...]) -> Message | None:
+    """A virtual host (route.v3.VirtualHost); `domains` are its own in this table."""
     if name == ALLOW_ANY:
         return _others(registry_only(world, scope))
-    domains = domains_of(world, scope, table, name)
     host, _, port = name.rpartition(":")
     if not domains:
         return None

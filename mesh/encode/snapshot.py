@@ -25,7 +25,7 @@ from mesh.model.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
 from mesh.model.problem import Problem
 from mesh.world.memo import query
 from mesh.world.proxy import Proxy, Scope
-from mesh.world.scopes import scope_of
+from mesh.world.scopes import scope_of, view_of
 from mesh.world.telemetry import peers_told
 from mesh.world.world import World
 
@@ -87,11 +87,16 @@ def listener_unit(world: World, scope: Scope, bind: Bind) -> Unit:
     return unit(LISTENER, bind.name, lambda: outbound.listener(world, scope, bind), origins)
 
 
-@query
 def virtual_host_unit(world: World, scope: Scope, table: str, name: str) -> Unit:
     """A virtual host, to be put into its table."""
-    origins = tables.origins_of(world, scope, table, name)
-    return unit(VIRTUAL_HOST, name, lambda: tables.virtual_host(world, scope, table, name), origins)
+    domains = tables.table_domains(world, scope, table).get(name, ())
+    return _virtual_host_unit(world, view_of(world, scope), table, name, domains)
+
+
+@query
+def _virtual_host_unit(world: World, view: Scope, table: str, name: str, domains: tuple[str, ...]) -> Unit:
+    origins = tables.origins_of(world, view, table, name)
+    return unit(VIRTUAL_HOST, name, lambda: tables.virtual_host(world, view, table, name, domains), origins)
 
 
 @query
@@ -269,9 +274,13 @@ def plain_clusters(world: World, scope: Scope) -> Part:
 
 
 class Seat(NamedTuple):
-    """All that a proxy's state depends on; proxies of one seat have the same state."""
+    """All that a proxy's state depends on; proxies of one seat have the same state.
+
+    `view` is what of the scope clusters and endpoints depend on: many scopes share one.
+    """
 
     scope: Scope
+    view: Scope
     instance: Instance | None = None
     """A sidecar's pod."""
     ports: Ports = ()
@@ -286,9 +295,14 @@ NOBODY = Instance("", "", (), ())
 def seat_of(world: World, proxy: Proxy) -> Seat:
     """The seat of a proxy."""
     scope, instance = scope_of(world, proxy), instance_of(proxy)
+    view = view_of(world, scope)
     if proxy.metadata.get("GENERATOR") == "grpc":
-        return Seat(scope, plain=True)
-    return Seat(scope, instance) if proxy.kind == "sidecar" else Seat(scope, None, gateway_ports(world, instance))
+        return Seat(scope, view, plain=True)
+    return (
+        Seat(scope, view, instance)
+        if proxy.kind == "sidecar"
+        else Seat(scope, view, None, gateway_ports(world, instance))
+    )
 
 
 Asked = tuple[Callable[..., Part], tuple[Hashable, ...]]
@@ -297,11 +311,11 @@ Asked = tuple[Callable[..., Part], tuple[Hashable, ...]]
 
 def parts(seat: Seat) -> Mapping[str, tuple[Asked, ...]]:
     """The queries that a proxy's state is put together from, by type URL."""
-    scope = seat.scope
+    scope, view = seat.scope, seat.view
     if seat.plain:
         return {
-            CLUSTERS: ((plain_clusters, (scope,)),),
-            ASSIGNMENTS: ((assignments, (scope,)),),
+            CLUSTERS: ((plain_clusters, (view,)),),
+            ASSIGNMENTS: ((assignments, (view,)),),
             LISTENERS: ((plain_listeners, (scope,)),),
             TABLES: ((plain_tables, (scope,)),),
             SECRETS: (),
@@ -309,16 +323,16 @@ def parts(seat: Seat) -> Mapping[str, tuple[Asked, ...]]:
     if seat.instance is None:
         gate = (scope, seat.ports)
         return {
-            CLUSTERS: ((common_clusters, ()), (outbound_clusters, (scope,))),
-            ASSIGNMENTS: ((assignments, (scope,)),),
+            CLUSTERS: ((common_clusters, ()), (outbound_clusters, (view,))),
+            ASSIGNMENTS: ((assignments, (view,)),),
             LISTENERS: ((common_listeners, ()), (gateway_listeners, gate)),
             TABLES: ((gateway_tables, gate),),
             SECRETS: ((gateway_secrets, gate),),
         }
     own = (scope, seat.instance)
     return {
-        CLUSTERS: ((common_clusters, ()), (outbound_clusters, (scope,)), (own_clusters, own)),
-        ASSIGNMENTS: ((assignments, (scope,)),),
+        CLUSTERS: ((common_clusters, ()), (outbound_clusters, (view,)), (own_clusters, own)),
+        ASSIGNMENTS: ((assignments, (view,)),),
         LISTENERS: ((common_listeners, ()), (outbound_listeners, (scope,)), (own_listeners, own)),
         TABLES: ((route_tables, (scope,)),),
         SECRETS: (),
@@ -354,15 +368,15 @@ def release(world: World, seat: Seat) -> None:
 
 def shared(seat: Seat) -> Seat:
     """One and the same for all seats whose `steps` are the same."""
-    return seat if seat.instance is None else Seat(seat.scope, NOBODY)
+    return seat if seat.instance is None else Seat(seat.scope, seat.view, NOBODY)
 
 
 def steps(world: World, seat: Seat) -> Iterable[Callable[[], object]]:
     """The same work in small steps: after all of them `state_of` finds everything made."""
-    scope, ports = seat.scope, seat.ports
-    for name in clusters.cluster_names(world, scope):
-        yield lambda name=name: cluster_unit(world, scope, name)  # type: ignore[misc]
-        yield lambda name=name: assignment_unit(world, scope, name)  # type: ignore[misc]
+    scope, view, ports = seat.scope, seat.view, seat.ports
+    for name in clusters.cluster_names(world, view):
+        yield lambda name=name: cluster_unit(world, view, name)  # type: ignore[misc]
+        yield lambda name=name: assignment_unit(world, view, name)  # type: ignore[misc]
     if seat.plain:
         return
     if seat.instance is None:

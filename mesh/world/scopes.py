@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from mesh.model.destinationrule import DestinationRule
 from mesh.model.policy import PortTrafficPolicy, TrafficPolicy
@@ -10,6 +11,7 @@ from mesh.model.workload import NOWHERE, Locality, Pod
 from mesh.world.index import locality_of_node
 from mesh.world.memo import query
 from mesh.world.proxy import GATEWAY_NAME, Proxy, Scope
+from mesh.world.sidecars import mesh_config
 from mesh.world.telemetry import traces_name_services
 from mesh.world.world import World
 
@@ -99,3 +101,45 @@ def scope_of(world: World, proxy: Proxy) -> Scope:
     """The scope of a proxy."""
     labels = tuple(sorted(proxy.labels.items()))
     return scope_of_pod(world, proxy.kind, proxy.namespace, proxy.pod, labels, proxy.locality, proxy.domain)
+
+
+# Kinds of which an object counts for proxies of its own namespace otherwise than for others.
+OWN_KINDS = ("Sidecar", "DestinationRule", "ServiceEntry", "HTTPRoute", "GRPCRoute", "Telemetry")
+# Kinds that can be kept from namespaces, or to them.
+EXPORTED_KINDS = ("Service", "VirtualService", "DestinationRule", "ServiceEntry")
+
+
+@query
+def told_apart(world: World) -> frozenset[str] | None:
+    """The namespaces whose proxies may see other services, rules or policies than those elsewhere; None for all."""
+    config = mesh_config(world)
+    defaults = (
+        config.default_service_export_to,
+        config.default_virtual_service_export_to,
+        config.default_destination_rule_export_to,
+    )
+    root = config.root_namespace
+    if any(tuple(one) != ("*",) for one in defaults) or any(key.namespace == root for key in world.all("Sidecar")):
+        return None
+    found: set[str] = set()
+    for kind in OWN_KINDS:
+        found.update(key.namespace for key in world.all(kind) if kind != "Telemetry" or key.namespace != root)
+    for kind in EXPORTED_KINDS:
+        for key, value in world.all(kind).items():
+            if value.export_to and "*" not in value.export_to:
+                found.update((key.namespace, *value.export_to))
+    for service in world.all("VirtualService").values():
+        for rule in (*service.http, *service.tls, *service.tcp):
+            found.update(match.source_namespace for match in rule.match)
+    return frozenset(found)
+
+
+@query
+def view_of(world: World, scope: Scope) -> Scope:
+    """What a scope shares with all others that see the same: itself without its namespace, where nothing asks for it.
+
+    So a thousand namespaces have their clusters, endpoints and virtual hosts made once. Only the short names of a
+    namespace's own Services are its own (`mesh.build.tables.table_domains`).
+    """
+    apart = told_apart(world)
+    return scope if apart is None or scope.namespace in apart else replace(scope, namespace="")

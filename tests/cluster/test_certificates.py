@@ -17,7 +17,7 @@ from common.kube import Kubernetes
 from common.tls import KeyPair
 from tests.cluster.harness import Cluster
 from webhook.serving import sources
-from webhook.serving.handover import CERTIFICATE
+from webhook.serving.handover import PAIR
 from webhook.serving.sources import Source, Update
 
 NAMES = tls.service_names("hook", "nowhere")
@@ -66,7 +66,7 @@ def own_certificate(kubernetes: Kubernetes, namespace: str) -> Source:
 def leaf(source: Source) -> Any:
     update = next(source)
     assert isinstance(update, Update)
-    return KeyPair(update.files[CERTIFICATE], b"").leaf
+    return KeyPair(update.files[PAIR], b"").leaf
 
 
 def bundles(cluster: Cluster) -> set[bytes]:

@@ -70,6 +70,12 @@ def pod(name: str, ip: str, namespace: str = "default", **labels: str) -> Object
     }
 
 
+def istio(kind: str, name: str, namespace: str = "default", **spec: Any) -> Object:
+    """An object of networking.istio.io."""
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
 def event(thing: Object) -> Event:
     """The object as a source delivers it; it must be right."""
     kind = kind_of(thing)

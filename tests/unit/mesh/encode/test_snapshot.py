@@ -19,7 +19,7 @@ from mesh.world.events import Key, Remove
 from mesh.world.proxy import Proxy
 from mesh.world.scopes import scope_of
 from mesh.world.world import World
-from tests.unit.mesh.objects import Object, endpoints, event, pod, service, sidecar, world_of
+from tests.unit.mesh.objects import Object, endpoints, event, istio, pod, service, sidecar, world_of
 
 ME = sidecar(app="a")
 CLUSTERS, ASSIGNMENTS, LISTENERS, TABLES = (
@@ -210,3 +210,51 @@ def test_what_is_left_out_of_a_table_is_told_by_the_part(monkeypatch: pytest.Mon
     monkeypatch.setattr(hostroutes, "default_route", lambda _to, **_more: {"match": {}})
     (problem,) = snapshot.problems_of([state(world), state(world)])
     assert (problem.code, str(problem.ref)) == ("refused-by-envoy", "Service default/a")
+
+
+def test_namespaces_that_nothing_tells_apart_share_what_is_made() -> None:
+    world = world_of(*(service(f"s{i}", f"10.96.1.{i}", ("http", 80), namespace=f"n{i}") for i in range(20)))
+    first, second = sidecar(namespace="n1"), sidecar(namespace="n2")
+    states = [state(world, one) for one in (first, second)]
+    for type_url in (CLUSTERS, ASSIGNMENTS):
+        shared = [[id(part) for part in one[type_url].parts[:2]] for one in states]
+        assert shared[0] == shared[1]
+    tables_ = [decode(snapshot.TABLE, one[TABLES].get("80").body) for one in states]  # type: ignore[union-attr]
+    short = [[host["name"] for host in one["virtual_hosts"] if "s1" in host["domains"]] for one in tables_]
+    # a short name is that of the own namespace alone
+    assert short == [["s1.n1.svc.cluster.local:80"], []]
+    before = world.computed
+    state(world, sidecar(namespace="n3"))
+    # its table, its listeners, of each service where it binds; no cluster, no endpoints, 1 host of 20
+    assert world.computed - before < 100
+
+
+SLOW = {"timeout": "1s", "route": [{"destination": {"host": "s2"}}]}
+HTTP_PORT = {"number": 80, "name": "http", "protocol": "HTTP"}
+RANDOM = {"loadBalancer": {"simple": "RANDOM"}}
+HIDDEN = {"name": "hidden", "namespace": "n1", "annotations": {"networking.istio.io/exportTo": "."}}
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        istio("Sidecar", "default", "n1", egress=[{"hosts": ["./*"]}]),
+        istio("DestinationRule", "d", "n1", host="*.local", trafficPolicy=RANDOM),
+        istio("VirtualService", "v", "n2", hosts=["s2"], exportTo=["n1"], http=[SLOW]),
+        istio("VirtualService", "v", "n2", hosts=["s2"], http=[{"match": [{"sourceNamespace": "n1"}], **SLOW}]),
+        istio("ServiceEntry", "e", "n2", hosts=["e.org"], ports=[HTTP_PORT], resolution="NONE", exportTo=["n1"]),
+        service("hidden", "10.96.2.1", ("http", 80), namespace="n1") | {"metadata": HIDDEN},
+    ],
+)
+def test_what_tells_a_namespace_apart_is_served_there(thing: dict[str, Any]) -> None:
+    world = world_of(*(service(f"s{i}", f"10.96.1.{i}", ("http", 80), namespace=f"n{i}") for i in range(1, 4)), thing)
+    told, others = bodies(world, sidecar(namespace="n1")), bodies(world, sidecar(namespace="n3"))
+    assert told[CLUSTERS] != others[CLUSTERS] or _routes(told) != _routes(others)
+    # and nothing else: a world asked by one alone gives the same
+    alone = world_of(*(service(f"s{i}", f"10.96.1.{i}", ("http", 80), namespace=f"n{i}") for i in range(1, 4)), thing)
+    assert bodies(alone, sidecar(namespace="n1")) == told
+
+
+def _routes(of: dict[str, dict[str, bytes]]) -> list[Any]:
+    table = decode(snapshot.TABLE, of[TABLES]["80"])
+    return [(host["name"], host.get("routes")) for host in table["virtual_hosts"]]
