@@ -5,7 +5,6 @@ https://kubernetes.io/docs/reference/config-api/apiserver-admission.v1/
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -13,6 +12,8 @@ import orjson
 from common.errors import ReviewError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from starlette.types import Receive, Scope
 
 API_VERSION: Final = "admission.k8s.io/v1"
@@ -78,6 +79,8 @@ class Bodies:
 
     async def read(self, receive: Receive) -> bytes:
         """A request's body, whole. Raises HTTPError."""
+        import asyncio  # here: commands that only want the bounds start without it
+
         body: _Body | None = None
         try:
             async with asyncio.timeout(self._seconds) as timeout:

@@ -86,7 +86,7 @@ def by_webhook(case: Case, pod: Pod) -> Pod | str:
     """The pod as the API server has it after the webhook's answer; or why it has it as it was, or not at all."""
     request = {"uid": "u-1", "namespace": case.request["namespace"], "object": pod}
     review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-    cluster = Cluster(case.request.get("native_sidecars", False), case.namespaces)
+    cluster = Cluster(case.request.get("native_sidecars", False), namespaces=case.namespaces)
     reviewer = Reviewer(case.sources.settings(), cluster)
     answer = orjson.loads(reviewer.answer(orjson.dumps(review), case.request.get("proxy_env", {})).body)["response"]
     message = answer["status"]["message"]
