@@ -66,6 +66,7 @@ class Client:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+        await asyncio.sleep(0)  # who never yields is never told that the connection was lost, and sends for ever
 
     async def status(self) -> int:
         """Of the answer, whose body is read; 0 where the connection is closed."""
