@@ -98,14 +98,14 @@ def issue(authority: KeyPair, names: Sequence[str], now: datetime) -> KeyPair:
 def bundle(authority: KeyPair, previous: bytes | None, now: datetime, former: bytes = b"") -> bytes:
     """What API servers shall trust (PEM): the authority, and those before it until they have expired.
 
-    `former` is what they trust now: of that, authorities of this name stay, so that nobody is cut off who still serves
-    with one; not more than MOST_AUTHORITIES in all, the newest.
+    `previous` is our own, whatever its name. `former` is what they trust now: of that, authorities of this name stay, so
+    that nobody is cut off who still serves with one; not more than MOST_AUTHORITIES in all, the newest.
     """
     leaf = authority.leaf
     older: list[x509.Certificate] = []
-    for found in (*_parsed(previous or b""), *_parsed(former)):
-        ours = found.subject == found.issuer and _kind(found) == _kind(leaf)
-        if found != leaf and found not in older and ours and found.not_valid_after_utc > now:
+    known = [found for found in _parsed(former) if found.subject == found.issuer and _kind(found) == _kind(leaf)]
+    for found in (*_parsed(previous or b""), *known):
+        if found != leaf and found not in older and found.not_valid_after_utc > now:
             older.append(found)
     older.sort(key=lambda it: it.not_valid_before_utc, reverse=True)
     kept = (it.public_bytes(serialization.Encoding.PEM) for it in older[: MOST_AUTHORITIES - 1])

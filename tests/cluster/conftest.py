@@ -16,9 +16,9 @@ def bare_cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(bare_cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with deploy/pysidecar.yaml installed and serving."""
+    """The cluster with deploy/pysidecar.yaml installed and serving; by module, since others install by the chart."""
     manifest = MANIFEST.read_text()
     bare_cluster.install(manifest)
     try:
@@ -26,7 +26,9 @@ def cluster(bare_cluster: Cluster) -> Iterator[Cluster]:
         yield bare_cluster
     finally:
         bare_cluster.uninstall(manifest)
-    assert bare_cluster.labelled("app.kubernetes.io/part-of=pysidecar") == ""
+    left = bare_cluster.labelled("app.kubernetes.io/part-of=pysidecar").split()
+    # definitions stay, and with them everybody's objects
+    assert [name for name in left if not name.startswith("customresourcedefinition.")] == []
 
 
 @pytest.fixture(scope="module")

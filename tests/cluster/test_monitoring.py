@@ -20,15 +20,19 @@ DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
 SERIES = {
     "pyinject_build_info": "1x60",
     "pyinject_certificate_expiry_timestamp_seconds": "7776000x60",
+    "pyinject_connections": "1x60",
+    "pyinject_connections_refused_total": "0+1x60",
     "pyinject_last_reload_successful": "1x60",
     "pyinject_reloads_total": "0+1x60",
     "pyinject_reviews_total": "0+1x60",
+    "pyinject_requests_in_flight": "1x60",
     "pyinject_review_seconds_bucket": "0+1x60",
     "pyinject_worker_restarts_total": "0+1x60",
 }
 PLAIN = 'result="applied"'
 LABELS = {
     "pyinject_review_seconds_bucket": 'le="+Inf"',
+    "pyinject_connections_refused_total": 'reason="full"',
     "pyinject_reviews_total": 'result="refused",reason="annotation"',
 }
 
