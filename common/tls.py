@@ -98,8 +98,8 @@ def issue(authority: KeyPair, names: Sequence[str], now: datetime) -> KeyPair:
 def bundle(authority: KeyPair, previous: bytes | None, now: datetime, former: bytes = b"") -> bytes:
     """What API servers shall trust (PEM): the authority, and those before it until they have expired.
 
-    `previous` is our own, whatever its name. `former` is what they trust now: of that, authorities of this name stay, so
-    that nobody is cut off who still serves with one; not more than MOST_AUTHORITIES in all, the newest.
+    `previous` is our own, whatever its name. `former` is what they trust now: of that, authorities of this name stay,
+    so that nobody is cut off who still serves with one; not more than MOST_AUTHORITIES in all, the newest.
     """
     leaf = authority.leaf
     older: list[x509.Certificate] = []
