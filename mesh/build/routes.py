@@ -348,17 +348,44 @@ def _headers(*changes: Headers) -> Message:
     made: Message = {}
     for direction in ("request", "response"):
         every: list[HeaderChanges] = [getattr(one, direction) for one in changes]
-        added = [
-            {"header": {"key": name, "value": value}, "append_action": action}
-            for one in every
-            for action, pairs in (("OVERWRITE_IF_EXISTS_OR_ADD", one.set), ("APPEND_IF_EXISTS_OR_ADD", one.add))
-            for name, value in pairs
-        ]
+        added = [one for pairs in every for one in _set_and_added(pairs)] + _joined(direction, every)
         removed = [name for one in every for name in one.remove]
         if added:
             made[f"{direction}_headers_to_add"] = added
         if removed:
             made[f"{direction}_headers_to_remove"] = removed
+    return made
+
+
+def _set_and_added(changes: HeaderChanges) -> Iterable[Message]:
+    for action, pairs in (("OVERWRITE_IF_EXISTS_OR_ADD", changes.set), ("APPEND_IF_EXISTS_OR_ADD", changes.add)):
+        for name, value in pairs:
+            yield _header_value(name, value, action)
+
+
+def _header_value(name: str, value: str, action: str) -> Message:
+    return {"header": {"key": name, "value": value}, "append_action": action}
+
+
+def _joined(direction: str, changes: Iterable[HeaderChanges]) -> list[Message]:
+    """Values behind what is there, in one line. `%REQ()%` would tell the first of several lines, `%CEL()%` tells all.
+
+    Envoy finds all values out before it changes anything: what is set and joined at once is written as a whole.
+    """
+    written: dict[str, str] = {}
+    values: dict[str, tuple[str, list[str]]] = {}
+    for one in changes:
+        written.update((name.lower(), value) for name, value in one.set)
+        for name, value in one.join:
+            values.setdefault(name.lower(), (name, []))[1].append(value)
+    made = []
+    for key, (name, more) in values.items():
+        text = ",".join(more)
+        if key in written:
+            made.append(_header_value(name, f"{written[key]},{text}", "OVERWRITE_IF_EXISTS_OR_ADD"))
+        else:
+            made.append(_header_value(name, f"%CEL({direction}.headers['{key}'])%,{text}", "OVERWRITE_IF_EXISTS"))
+            made.append(_header_value(name, text, "ADD_IF_ABSENT"))
     return made
 
 

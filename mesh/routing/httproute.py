@@ -256,7 +256,7 @@ def _headers(filters: Iterable[RouteFilter]) -> Headers:
 
 def _changes(spec: HeaderFilter) -> tuple[HeaderChanges, str]:
     """The changes, and the request's new host, which is no header among others."""
-    pairs: dict[str, list[tuple[str, str]]] = {"set": [], "add": []}
+    pairs: dict[str, list[tuple[str, str]]] = {"set": [], "add": [], "join": []}
     authority = ""
     for verb, headers in (("set", spec.set), ("add", spec.add)):
         for one in headers:
@@ -265,9 +265,18 @@ def _changes(spec: HeaderFilter) -> tuple[HeaderChanges, str]:
             else:
                 # `%` begins a command of the proxy's, as Istio's users know it; else it means itself
                 value = one.value if not header_value(one.value) else one.value.replace("%", "%%")
-                pairs[verb].append((one.name, value))
+                pairs["join" if verb == "add" and _joins(one.name) else verb].append((one.name, value))
     removed = tuple(name for name in spec.remove if name.lower() != "host")
-    return HeaderChanges(tuple(pairs["set"]), tuple(pairs["add"]), removed), authority
+    return HeaderChanges(tuple(pairs["set"]), tuple(pairs["add"]), tuple(pairs["join"]), removed), authority
+
+
+# Their values hold commas of their own, or are parted by `;` (RFC 6265, 9110 section 5.3).
+_OWN_LINES = frozenset({"cookie", "set-cookie"})
+
+
+def _joins(name: str) -> bool:
+    """Whether what is added goes behind what is there, in one line with a comma (HTTPHeaderFilter, add)."""
+    return name.lower() not in _OWN_LINES and re.fullmatch(r"[A-Za-z0-9._-]+", name) is not None
 
 
 def _cors(filters: Iterable[RouteFilter]) -> Cors | None:

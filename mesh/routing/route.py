@@ -69,10 +69,11 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HeaderChanges:
-    """Headers to set (replacing), add (beside what is there) and remove, in this order."""
+    """Headers to set (replacing), add (a line beside what is there), join (to what is there, in one line) and remove."""
 
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
+    join: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
 
 

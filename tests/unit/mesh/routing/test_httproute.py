@@ -143,7 +143,7 @@ def test_steps() -> None:
         ],
         {to("a")}}}]""")
     assert found.headers.request.set == (("X-Set", "100%%"),)
-    assert found.headers.request.add == (("x-add", "%REQ(x)%"),)
+    assert found.headers.request.join == (("x-add", "%REQ(x)%"),)
     assert found.headers.request.remove == ("x-gone",)
     assert found.headers.authority == "h"
     assert found.headers.response.set == (("x-out", "1"),)
