@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from tests.cluster.charts import CHART, rendered
-from tests.cluster.harness import CLUSTER, NAMESPACE, ROOT
+from tests.cluster.harness import NAMESPACE, ROOT
+from tests.parts import path
 
 DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
 # a sample of everything that a panel reads
@@ -38,7 +39,7 @@ LABELS = {
 
 
 def promtool(*arguments: str | Path) -> None:
-    done = subprocess.run([CLUSTER, "promtool", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([path("promtool"), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -83,11 +84,11 @@ def test_thresholds_and_labels_are_the_user_s(tmp_path: Path) -> None:
     assert {rule["labels"]["severity"] for rule in group["rules"]} == {"warning", "critical"}
 
 
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_panels_show_something(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
+def test_panels_show_something(file: Path, tmp_path: Path) -> None:
     """Each query, its variables filled in as Grafana does, finds something where there is a sample of all metrics."""
     variables = {"$namespace": NAMESPACE, "$service": "pyinject", "$__rate_interval": "5m"}
-    panels = json.loads(path.read_text())["panels"]
+    panels = json.loads(file.read_text())["panels"]
     queries = [target["expr"] for panel in panels for target in panel["targets"]]
     queries = [re.sub(r"\$\w+", lambda found: variables[found[0]], query) for query in queries]
     labels = f'namespace="{NAMESPACE}",service="pyinject",pod="a",what="settings"'
@@ -106,7 +107,7 @@ def test_panels_show_something(path: Path, tmp_path: Path) -> None:
 
 def test_grafana_finds_each_dashboard_by_its_label() -> None:
     found = rendered("dashboards.enabled=true")
-    for path in DASHBOARDS:
-        made = found["ConfigMap", f"{path.stem}-dashboard"]
+    for file in DASHBOARDS:
+        made = found["ConfigMap", f"{file.stem}-dashboard"]
         assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
-        assert json.loads(made["data"][path.name]) == json.loads(path.read_text())
+        assert json.loads(made["data"][file.name]) == json.loads(file.read_text())
