@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 from google.protobuf import json_format
 
 from mesh.encode.descriptors import message_class, pool
 from mesh.encode.plans import encode
+from mesh.encode.resource import Encoded, encoded
 
 ROUTE_CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
 VIRTUAL_HOSTS_TAG = b"\x12"  # field 2, length-delimited
@@ -54,3 +56,20 @@ def route_configuration(table: Mapping[str, Any], virtual_hosts: Iterable[bytes]
         parts += VIRTUAL_HOSTS_TAG, length(len(host)), host
     parts.append(encode(ROUTE_CONFIGURATION, rest))
     return b"".join(parts)
+
+
+# many proxies that are without the same host have the same bytes
+_ALIKE: WeakValueDictionary[tuple[str, str], Encoded] = WeakValueDictionary()
+
+
+def with_hosts(table: Encoded, hosts: Sequence[Encoded]) -> Encoded:
+    """The table with these virtual hosts in place of its own `parts`; its other fields stay around them."""
+    size = len(table.name.encode())
+    begin = 1 + len(length(size)) + size
+    end = begin + sum(1 + len(length(len(one.body))) + len(one.body) for one in table.parts)
+    parts = [table.body[:begin]]
+    for one in hosts:
+        parts += VIRTUAL_HOSTS_TAG, length(len(one.body)), one.body
+    parts.append(table.body[end:])
+    made = encoded(table.name, b"".join(parts), table.origins, tuple(hosts))
+    return _ALIKE.setdefault((made.name, made.version), made)

@@ -19,7 +19,7 @@ from mesh.model.meta import ObjectRef
 from mesh.model.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Encoded:
     """A serialised resource; `version` is a hash of its bytes alone, so that it outlives a restart.
 

@@ -36,10 +36,10 @@ def progress(machine: Machine) -> dict[str, Progress]:
 
 def _progress(machine: Machine, ledger: Ledger) -> Progress:
     numbers = ledger.size, ledger.nonce, ledger.acked_nonce
-    if ledger.refused:
-        worst = max(ledger.refused.values(), key=lambda refusal: refusal.at)
-        origins = tuple(dict.fromkeys(origin for refusal in ledger.refused.values() for origin in refusal.origins))
-        return Progress("ERROR", worst.at, worst.words, *numbers, tuple(sorted(ledger.refused)), origins)
+    if refusals := ledger.refusals:
+        worst = max(refusals.values(), key=lambda refusal: refusal.at)
+        origins = tuple(dict.fromkeys(origin for refusal in refusals.values() for origin in refusal.origins))
+        return Progress("ERROR", worst.at, worst.words, *numbers, tuple(sorted(refusals)), origins)
     if not ledger.nonce:
         if machine.is_built:
             held = _held(machine, ledger)

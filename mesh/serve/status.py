@@ -34,7 +34,7 @@ class Status:
         """A proxy accepted or refused something."""
         log_outcome(connection, outcome)
         short = SHORT.get(outcome.type_url, outcome.type_url)
-        self._metrics.pushes.labels(short, "refused" if outcome.words else "accepted").inc()
+        self._metrics.pushes.labels(short, "refused" if outcome.words and not outcome.accepted else "accepted").inc()
         if outcome.refused:
             self._metrics.rejects.labels(short).inc(len(outcome.refused))
         session = connection.session

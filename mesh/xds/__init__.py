@@ -5,6 +5,7 @@
     types         CDS, EDS, LDS, RDS, SDS, and how they differ
     subscription  what a stream asks for of one type
     ledger        one type on one stream: wanted, sent, accepted, refused
+    sieve         a table without the virtual hosts that the proxy refused
     verdicts      what a class of proxies accepted and refused
     order         which step waits for which, as a table
     machine       all types of one stream

@@ -7,13 +7,13 @@ is at rest costs its names alone, and a change costs what it changes. `dirty` ho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from mesh.encode.resource import Encoded, Snapshot
-from mesh.model.meta import ObjectRef
 from mesh.xds.messages import Outcome
+from mesh.xds.sieve import Refusal, Sieve
 from mesh.xds.subscription import Subscription
 from mesh.xds.types import GONE, XdsType, empty
 from mesh.xds.verdicts import Verdicts
@@ -26,15 +26,6 @@ class Flight:
     nonce: str
     resources: dict[str, Encoded]
     since: float
-
-
-class Refusal(NamedTuple):
-    """A resource that the proxy refused, and Envoy's words; `origins` are the objects to blame."""
-
-    version: str
-    words: str
-    at: float
-    origins: tuple[ObjectRef, ...]
 
 
 @dataclass(slots=True)
@@ -63,6 +54,7 @@ class Ledger:
         self._dirty: set[str] = set()
         # groups to send one by one, after a refusal that did not say which resource is to blame
         self._groups: list[list[str]] = []
+        self._sieves: dict[str, Sieve] = {}  # tables that were refused, or would be, for some of their hosts
         self._instead: dict[str, str] = {}  # name ──▶ the version that others refused, and that was not tried here
         self._verdicts, self._verdicts_seen = verdicts, verdicts.revision
         self._pending: Pending | None = None  # kept until something happens
@@ -84,9 +76,14 @@ class Ledger:
 
     def _target(self, name: str, has: Encoded | None, found: Encoded | None) -> Encoded:
         if found is None:
+            self._sieves.pop(name, None)
             if self.kind.lasts and has is not None and has is not GONE:
                 return has
             return self._at_rest(name, self.base)
+        if found.parts or name in self._sieves:
+            found = self._sifted(name, has, found)
+        if (mine := self.refused.get(name)) is not None and mine.version != found.version:
+            del self.refused[name]  # it is not to have that any more
         if has is not None and has.version == found.version:
             return found
         if self._was_refused(name, found):
@@ -98,6 +95,17 @@ class Ledger:
             return self._stand_in(name)
         # a proxy that has had an older version tries the new one for itself
         return has if self._instead.get(name) == found.version else found
+
+    def _sifted(self, name: str, has: Encoded | None, found: Encoded) -> Encoded:
+        sieve = self._sieves.get(name)
+        if sieve is None:
+            if not self._verdicts.bad_parts(self.kind.url, found):
+                return found
+            sieve = self._sieves[name] = Sieve(self.kind.url, self._verdicts)
+        found = sieve.sift(found, has)
+        if sieve.is_empty:
+            del self._sieves[name]
+        return found
 
     def _stand_in(self, name: str) -> Encoded:
         good = self._verdicts.good(self.kind.url, name)
@@ -162,10 +170,22 @@ class Ledger:
         )
 
     @property
+    def refusals(self) -> dict[str, Refusal]:
+        """What the proxy refused, by name; a table's virtual host as TABLE/HOST."""
+        hosts = {
+            f"{table}/{one.host.name}": one.refusal
+            for table, sieve in self._sieves.items()
+            for one in sieve.bad.values()
+        }
+        return self.refused | hosts
+
+    @property
     def keeps_old(self) -> bool:
         """Does the proxy have older versions of what it refused; one with nothing in it names nothing."""
         kept = ((name, self.has(name)) for name in self.refused)
-        return any(has is not None and has.version not in (GONE.version, empty(name).version) for name, has in kept)
+        return any(
+            has is not None and has.version not in (GONE.version, empty(name).version) for name, has in kept
+        ) or any(sieve.keeps_old(self.has(name)) for name, sieve in self._sieves.items())
 
     # what happens
 
@@ -212,6 +232,7 @@ class Ledger:
                 self._dirty.discard(name)
                 self.refused.pop(name, None)
                 self._instead.pop(name, None)
+                self._sieves.pop(name, None)
                 self._call_back(name)
 
     def forget_everything(self) -> None:
@@ -233,6 +254,7 @@ class Ledger:
         assert self.flight is not None
         resources, self.acked_nonce = self.flight.resources, self.flight.nonce
         self.flight, self.accepted_at, self._pending = None, now, None
+        refused, words = [], ""
         for name, resource in resources.items():
             self._settle(name, resource)
             self._dirty.add(name)
@@ -240,7 +262,21 @@ class Ledger:
                 self._verdicts.removed(self.kind.url, name)
             else:
                 self._verdicts.accepted(self.kind.url, resource)
-        return Outcome(self.kind.url, accepted=tuple(one for one in resources.values() if one is not GONE))
+            for host, said in self._left_over(name, now):
+                refused.append(host)
+                words = said
+        accepted = tuple(one for one in resources.values() if one is not GONE)
+        return Outcome(self.kind.url, accepted, tuple(refused), words)
+
+    def _left_over(self, name: str, now: float) -> Iterator[tuple[Encoded, str]]:
+        """The hosts that are to blame for what was refused before, now that the rest of the table was taken."""
+        table = self.base.get(name)
+        while table is not None and (sieve := self._sieves.get(name)) is not None:
+            next_ = self._sifted(name, self.has(name), table)
+            if (words := sieve.tried.get(next_.version)) is None or self._was_refused(name, next_):
+                return
+            if (host := self._refused(name, next_, words, now)) is not None:
+                yield host, words
 
     def refuse(self, words: str, now: float) -> Outcome:
         """The proxy refused what was on its way. Who is to blame is not sent again; the rest is."""
@@ -254,13 +290,22 @@ class Ledger:
             half = (len(names) + 1) // 2
             self._groups[:1] = [group for group in (names[:half], names[half:]) if group]
             return Outcome(self.kind.url, words=words)
-        for name in blamed:
-            resource = resources[name]
-            if resource is not GONE:
-                resource = resources[name] = replace(resource, origins=resource.blamed(self.has(name)))
-                self._verdicts.refused(self.kind.url, resource, words)
-            self.refused[name] = Refusal(resource.version, words, now, resource.origins)
-        return Outcome(self.kind.url, refused=tuple(resources[name] for name in blamed), words=words)
+        refused = [one for name in blamed if (one := self._refused(name, resources[name], words, now)) is not None]
+        return Outcome(self.kind.url, refused=tuple(refused), words=words)
+
+    def _refused(self, name: str, resource: Encoded, words: str, now: float) -> Encoded | None:
+        """A resource was refused, or, where it can be told, only a part of it; None where that is still looked for."""
+        has = self.has(name)
+        if resource.parts:
+            sieve = self._sieves.setdefault(name, Sieve(self.kind.url, self._verdicts))
+            with suppress(LookupError):
+                host = sieve.refuse(resource, has, self.base.get(name), words, now)
+                return replace(host, name=f"{name}/{host.name}") if host is not None else None
+        if resource is not GONE:
+            resource = replace(resource, origins=resource.blamed(has))
+            self._verdicts.refused(self.kind.url, resource, words)
+        self.refused[name] = Refusal(resource.version, words, now, resource.origins)
+        return resource
 
 
 def _names(words: str, name: str) -> bool:

@@ -56,7 +56,8 @@ class Response:
 class Outcome:
     """What the proxy made of a response: `refused` are those to blame for `words`, Envoy's own.
 
-    Both are empty where Envoy refused several and did not say which; they are then sent in smaller groups.
+    Some are found out only when the rest was accepted. Both are empty where Envoy refused several and did not say
+    which; they are then sent in smaller groups.
     """
 
     type_url: str

@@ -200,7 +200,7 @@ def _named(any_of) -> tuple[str, str]:
     # in the state of the world the name is in the resource; here the bodies of tests begin with it
     text = any_of.value.decode()
     if text.startswith("\x0a"):
-        return text[2:], text
+        return text[2 : 2 + ord(text[1])], text
     return text.partition(": ")[0], text
 
 

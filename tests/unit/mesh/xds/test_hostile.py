@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.xds import wire
@@ -34,6 +34,7 @@ def requests(draw, delta):
     return Request(url, nonce, error, subscribe=draw(NAMES), unsubscribe=draw(NAMES), versions=versions)
 
 
+@settings(deadline=None)
 @given(st.booleans().flatmap(lambda delta: st.tuples(st.just(delta), st.lists(st.one_of(requests(delta), WORLDS)))))
 def test_a_machine_bears_anything(played):
     delta, steps = played
