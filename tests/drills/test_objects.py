@@ -12,6 +12,7 @@ from demo import bill
 from demo.mesh import DEBUG
 from mesh.model.kinds import KINDS
 from tests.drills.rig import FIRST, SECOND, THIRD, Rig, rules, total
+from tests.drills.test_changes import service
 
 
 def bad_objects() -> list[dict[str, Any]]:
@@ -49,29 +50,89 @@ def test_a_bad_object_of_each_kind_harms_no_other(rig: Rig) -> None:
     assert rig.refused() == {}
 
 
+def odd(host: str) -> dict[str, Any]:
+    """A VirtualService that passes all checks and that Envoy refuses; should it no longer, another is to be found."""
+    _, route = rules((100, 0))
+    route["metadata"]["name"], route["spec"]["hosts"] = host, [host]
+    route["spec"]["http"][0]["headers"] = {"request": {"set": {"x-odd": "%FILTER_STATE(x:ODD)%"}}}
+    return route
+
+
+def greeting(text: str) -> dict[str, Any]:
+    """A VirtualService for another host of the same table, that says this."""
+    _, route = rules((0, 100))
+    route["metadata"]["name"], route["spec"]["hosts"] = "other", ["other-1"]
+    route["spec"]["http"][0]["headers"] = {"response": {"set": {"x-says": text}}}
+    return route
+
+
 def test_what_envoy_refuses_harms_no_other_and_is_named(rig: Rig) -> None:
     good = rules((0, 100))
     rig.write("rules", *good)
+    rig.write("other", service(1), greeting("first"))
     rig.serve()
     rig.proxy()
-    _, refused = rules((100, 0))
-    # an object that passes all checks; should it no longer, another is to be found
-    refused["spec"]["http"][0]["headers"] = {"request": {"set": {"x-odd": "%FILTER_STATE(x:ODD)%"}}}
     with rig.load() as loads:
-        rig.write("rules", good[0], refused)
+        rig.write("rules", good[0], odd("bill"))
         rig.until(lambda: rig.status()["types"]["RDS"]["state"] == "ERROR")
-        # others' changes still arrive
-        rig.write("other", other := {**bill.workloads()[3], "metadata": {"name": "other", "namespace": bill.NAMESPACE}})
-        rig.until(lambda: any("other.shop" in name for name in rig.stats()))
-    assert other["kind"] == "Service"
+        # others' changes still arrive, those in the same table included
+        rig.write("more", service(2))
+        rig.write("other", service(1), greeting("second"))
+        rig.until(lambda: "second" in rig.routes() and "other-2.shop" in rig.routes())
+        # and again, without its being tried again
+        refused = rig.refused()
+        rig.write("other", service(1), greeting("third"))
+        rig.until(lambda: "third" in rig.routes())
+        assert rig.refused() == refused
     assert total(loads) > 0
     assert rig.answers() == {SECOND}
     told = rig.run("-m", "mesh", "proxy-status", "--debug-address", DEBUG, "-o", "json")
     assert "Invalid filter state serialize type" in told
     assert "VirtualService shop/bill" in told
+    assert f'"{bill.PORT}/bill.shop.svc.cluster.local:{bill.PORT}"' in told
+    # a proxy that starts now has what was good last, and refuses nothing
+    rig.envoy()
+    rig.until(rig.is_synced)
+    assert rig.answers() == {SECOND}
+    assert rig.refused() == {}
     # mended, it is taken
     rig.write("rules", *rules((100, 0)))
     rig.until(lambda: rig.is_synced() and rig.answers() == {FIRST, THIRD})
+
+
+def test_the_first_proxy_of_a_control_plane_finds_what_envoy_refuses(rig: Rig) -> None:
+    rig.write("rules", *rules((0, 100)))
+    for number in range(100):
+        rig.write(f"more-{number}", service(number))
+    rig.write("odd", odd("other-41"), {**odd("other-67"), "metadata": {"name": "odd-too", "namespace": bill.NAMESPACE}})
+    rig.serve()
+    rig.proxy()
+    rig.until(lambda: rig.status()["types"]["RDS"]["state"] == "ERROR" and rig.answers() == {SECOND})
+    print(f"two bad hosts among 101: found after {sum(rig.refused().values())} refusals")
+    told = rig.status()["types"]["RDS"]
+    assert told["refused"] == [f"{bill.PORT}/other-{one}.shop.svc.cluster.local:{bill.PORT}" for one in (41, 67)]
+    assert "other-99.shop" in rig.routes()
+
+
+def test_large_regular_expressions(rig: Rig) -> None:
+    """What is larger than Envoy allows costs its own host alone; far smaller ones it refuses unless it is told."""
+    rule, route = rules((0, 100))
+    routed = route["spec"]["http"][0]["route"]
+    large = "/(" + "|".join(f"user{number}/[a-z]+" for number in range(40)) + ")"
+    route["spec"]["http"].insert(0, {"match": [{"uri": {"regex": large}}], "route": routed})
+    rig.write("rules", rule, route)
+    rig.write("other", service(1), greeting("hello"))
+    rig.serve()
+    rig.proxy()
+    rig.until(rig.is_synced)
+    assert "user39" in rig.routes()
+    assert rig.refused() == {}
+    larger = greeting("hello")
+    larger["spec"]["http"][0]["match"] = [{"uri": {"regex": ".{1,1000}" * 20}}]
+    rig.write("other", service(1), larger)
+    rig.until(lambda: "program size" in rig.status()["types"]["RDS"]["why"])
+    rig.write("rules", *rules((100, 0)))
+    rig.until(lambda: rig.answers() == {FIRST, THIRD})
 
 
 @pytest.mark.parametrize("how", ["files", "folder"])

@@ -114,6 +114,16 @@ def test_the_control_plane_is_where_the_settings_say(
     assert (found["address"], found["port_value"]) == address
 
 
+def test_envoy_comes_back_soon_and_takes_expressions_as_istio_does() -> None:
+    told = bootstrap(injected(Settings.load(VALUES)))
+    [asked_by] = told["dynamic_resources"]["ads_config"]["grpc_services"]
+    back_off = {"base_interval": "0.5s", "max_interval": "5s"}
+    assert asked_by["envoy_grpc"]["retry_policy"] == {"retry_back_off": back_off}
+    limits, admin = told["layered_runtime"]["layers"]
+    assert limits["static_layer"] == {"re2.max_program_size.error_level": 32768}
+    assert admin["admin_layer"] == {}
+
+
 def test_standalone_asks_nobody() -> None:
     spec = injected(Settings.load({"profile": "standalone"}))
     assert "volumes" not in spec
