@@ -22,7 +22,7 @@ from mesh.build.filters import (
     paths,
     tcp_proxy,
 )
-from mesh.build.outbound import unknown_chain
+from mesh.build.outbound import UNSPECIFIED, unknown_chain
 from mesh.build.policy import HTTP_OPTIONS
 from mesh.build.watched import http_filters, tcp_filters
 from mesh.model.meta import ObjectRef
@@ -72,6 +72,31 @@ class AppPort(NamedTuple):
     endpoint: str = ""
 
 
+class Inbound(NamedTuple):
+    """What comes to a pod, without the pod: those to which the same comes share what is made of it.
+
+    `addresses` are the pod's own where something is sent to them by address, else empty.
+    """
+
+    ports: tuple[AppPort, ...]
+    ipv6: bool = False
+    transparent: bool = False
+    addresses: tuple[str, ...] = ()
+
+
+@query
+def inbound_of(world: World, scope: Scope, instance: Instance) -> Inbound:
+    """What comes to a pod."""
+    ports = inbound_ports(world, scope, instance)
+    by_address = any(_host(app.endpoint)[0] in UNSPECIFIED for app in ports.values())
+    return Inbound(
+        tuple(app for _, app in sorted(ports.items())),
+        any(":" in one for one in instance.addresses),
+        instance.transparent,
+        instance.addresses if by_address else (),
+    )
+
+
 @query
 def inbound_ports(world: World, scope: Scope, instance: Instance) -> Mapping[int, AppPort]:
     """The ports of the app by number: those of a Sidecar's ingress where there is one, else what Services lead to.
@@ -104,17 +129,16 @@ def inbound_ports(world: World, scope: Scope, instance: Instance) -> Mapping[int
 
 
 @query
-def origins_of(world: World, scope: Scope, instance: Instance, number: int = 0) -> tuple[ObjectRef, ...]:
+def origins_of(world: World, scope: Scope, inbound: Inbound, number: int = 0) -> tuple[ObjectRef, ...]:
     """The objects that say what comes to the app, at this port or at any: the Sidecar, and Services."""
-    ports = inbound_ports(world, scope, instance)
     sidecar = sidecar_of(world, scope)
     found: dict[ObjectRef, None] = {sidecar.meta.ref: None} if sidecar and sidecar.ingress else {}
-    found.update((app.ref, None) for app in ports.values() if app.ref and number in (0, app.number))
+    found.update((app.ref, None) for app in inbound.ports if app.ref and number in (0, app.number))
     return tuple(found)
 
 
 @query
-def virtual_outbound(world: World, scope: Scope, instance: Instance) -> Message:
+def virtual_outbound(world: World, scope: Scope, inbound: Inbound) -> Message:
     """virtualOutbound: all that the app sends arrives here, and goes to the listener of the address that was meant.
 
     At 0.0.0.0 and not at ::, where the bootstrap's own listener passes traffic on as long as there is no control plane:
@@ -135,15 +159,14 @@ def virtual_outbound(world: World, scope: Scope, instance: Instance) -> Message:
         ],
         "default_filter_chain": unknown_chain(world, scope),
     }
-    if any(":" in one for one in instance.addresses):
+    if inbound.ipv6:
         made["additional_addresses"] = [{"address": address("::1", OUTBOUND_PORT)}]
     return made
 
 
 @query
-def inbound_listener(world: World, scope: Scope, instance: Instance) -> Message:
+def inbound_listener(world: World, scope: Scope, inbound: Inbound) -> Message:
     """virtualInbound (listener.v3.Listener)."""
-    ports = inbound_ports(world, scope, instance)
     chains: list[Message] = [
         # who connects to the sidecar's own port asks it to connect to itself, without end
         {
@@ -152,7 +175,8 @@ def inbound_listener(world: World, scope: Scope, instance: Instance) -> Message:
             "filters": [tcp_proxy(BLACK_HOLE, {"cluster": BLACK_HOLE}, [])],
         }
     ]
-    for number, app in sorted(ports.items()):
+    for app in inbound.ports:
+        number = app.number
         name = str(ClusterName("inbound", number))
         protocol = app.protocol
         if not protocol.is_http:
@@ -184,7 +208,7 @@ def inbound_listener(world: World, scope: Scope, instance: Instance) -> Message:
         "filter_chains": chains,
         "default_filter_chain": _tcp(world, scope, VIRTUAL_INBOUND, None, INBOUND_PASSTHROUGH),
     }
-    return made | {"transparent": True} if instance.transparent else made
+    return made | {"transparent": True} if inbound.transparent else made
 
 
 def _tcp(world: World, scope: Scope, name: str, match: Message | None, to: str, app: AppPort | None = None) -> Message:
@@ -231,13 +255,13 @@ def _http(
 
 
 @query
-def inbound_cluster(world: World, scope: Scope, instance: Instance, number: int) -> Message | None:
+def inbound_cluster(world: World, scope: Scope, inbound: Inbound, number: int) -> Message | None:
     """The cluster of one of the app's ports (cluster.v3.Cluster)."""
-    app = inbound_ports(world, scope, instance).get(number)
+    app = next((one for one in inbound.ports if one.number == number), None)
     if app is None:
         return None
     name = str(ClusterName("inbound", number))
-    made = _fixed(name, _address(app.endpoint, instance)) if app.endpoint else _to_app(name)
+    made = _fixed(name, _address(app.endpoint, inbound.addresses)) if app.endpoint else _to_app(name)
     if app.protocol.is_http2:
         made["typed_extension_protocol_options"] = {
             HTTP_OPTIONS: typed(
@@ -252,16 +276,20 @@ def inbound_cluster(world: World, scope: Scope, instance: Instance, number: int)
     return made
 
 
-def _address(endpoint: str, instance: Instance) -> Message:
+def _address(endpoint: str, addresses: tuple[str, ...]) -> Message:
     """Where a Sidecar's ingress sends to: 127.0.0.1:PORT, 0.0.0.0:PORT for the pod's own address, or unix:///path."""
     if endpoint.startswith("unix://"):
         return {"pipe": {"path": endpoint.removeprefix("unix://")}}
-    host, _, port = endpoint.rpartition(":")
-    host = host.strip("[]")
-    if host in ("0.0.0.0", "::"):
-        own = [one for one in instance.addresses if (":" in one) == (host == "::")] or list(instance.addresses)
+    host, port = _host(endpoint)
+    if host in UNSPECIFIED:
+        own = [one for one in addresses if (":" in one) == (host == "::")] or addresses
         host = own[0]
     return address(host, int(port))
+
+
+def _host(endpoint: str) -> tuple[str, str]:
+    host, _, port = endpoint.rpartition(":")
+    return host.strip("[]"), port
 
 
 def _fixed(name: str, where: Message) -> Message:

@@ -4,6 +4,8 @@ descriptors  Envoy's messages, from one file
 plans        dict ──▶ message, bytes
 check        what breaks the rules of Envoy's API, by `rules`
 messages     bytes ──▶ dict; a table of routes from virtual hosts
+snapshot     each resource of each proxy as bytes
+seats        what a proxy's state depends on, and the state
 redact       the dict without its secrets
 resource     bytes with name and version; parts, snapshots and states of them
 """

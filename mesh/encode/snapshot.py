@@ -1,4 +1,4 @@
-"""All that a proxy is to have, as bytes: each resource built, checked and serialised once for all who get it.
+"""Each resource as bytes: built, checked and serialised once for all who get it, and the parts that it is in.
 
 What fails is left out alone and told; the others go on. The cost of a change is what it reaches: each resource is a
 query of its own, and a part of a snapshot only collects what is there.
@@ -6,26 +6,26 @@ query of its own, and a part of a snapshot only collects what is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from mesh.build import clusters, gateway, inbound, outbound, proxyless, tables
 from mesh.build.filters import ready_listener
-from mesh.build.inbound import Instance, instance_of
+from mesh.build.inbound import Inbound
 from mesh.build.outbound import Bind
 from mesh.build.secrets import origins_of as secret_origins
 from mesh.build.secrets import secret
-from mesh.build.servers import Place, Ports, gateway_ports
+from mesh.build.servers import Place, Ports
 from mesh.encode.check import check
 from mesh.encode.messages import route_configuration
 from mesh.encode.plans import encode
-from mesh.encode.resource import Encoded, Part, Snapshot, State, encoded
+from mesh.encode.resource import Encoded, Part, encoded
 from mesh.model.meta import ObjectRef
 from mesh.model.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
 from mesh.model.problem import Problem
 from mesh.world.memo import query
-from mesh.world.proxy import Proxy, Scope
-from mesh.world.scopes import scope_of, view_of
+from mesh.world.proxy import Scope
+from mesh.world.scopes import view_of
 from mesh.world.telemetry import peers_told
 from mesh.world.world import World
 
@@ -145,19 +145,19 @@ def secret_unit(world: World, scope: Scope, name: str) -> Unit:
 
 
 @query
-def own_listener_unit(world: World, scope: Scope, instance: Instance, name: str) -> Unit:
+def own_listener_unit(world: World, scope: Scope, own: Inbound, name: str) -> Unit:
     """virtualInbound, virtualOutbound."""
     make = {VIRTUAL_INBOUND: inbound.inbound_listener, VIRTUAL_OUTBOUND: inbound.virtual_outbound}[name]
-    origins = inbound.origins_of(world, scope, instance) if name == VIRTUAL_INBOUND else ()
-    return unit(LISTENER, name, lambda: make(world, scope, instance), origins)
+    origins = inbound.origins_of(world, scope, own) if name == VIRTUAL_INBOUND else ()
+    return unit(LISTENER, name, lambda: make(world, scope, own), origins)
 
 
 @query
-def inbound_cluster_unit(world: World, scope: Scope, instance: Instance, port: int) -> Unit:
+def inbound_cluster_unit(world: World, scope: Scope, own: Inbound, port: int) -> Unit:
     """A port of the app."""
     name = str(ClusterName("inbound", port))
-    origins = inbound.origins_of(world, scope, instance, port)
-    return unit(CLUSTER, name, lambda: inbound.inbound_cluster(world, scope, instance, port), origins)
+    origins = inbound.origins_of(world, scope, own, port)
+    return unit(CLUSTER, name, lambda: inbound.inbound_cluster(world, scope, own, port), origins)
 
 
 @query
@@ -198,16 +198,15 @@ def route_tables(world: World, scope: Scope) -> Part:
 
 
 @query
-def own_listeners(world: World, scope: Scope, instance: Instance) -> Part:
-    """LDS of one pod alone."""
-    return _part(own_listener_unit(world, scope, instance, name) for name in (VIRTUAL_OUTBOUND, VIRTUAL_INBOUND))
+def own_listeners(world: World, scope: Scope, own: Inbound) -> Part:
+    """LDS of those pods alone to which the same comes."""
+    return _part(own_listener_unit(world, scope, own, name) for name in (VIRTUAL_OUTBOUND, VIRTUAL_INBOUND))
 
 
 @query
-def own_clusters(world: World, scope: Scope, instance: Instance) -> Part:
-    """CDS of one pod alone."""
-    ports = inbound.inbound_ports(world, scope, instance)
-    return _part(inbound_cluster_unit(world, scope, instance, port) for port in ports)
+def own_clusters(world: World, scope: Scope, own: Inbound) -> Part:
+    """CDS of those pods alone to which the same comes."""
+    return _part(inbound_cluster_unit(world, scope, own, port.number) for port in own.ports)
 
 
 def _part(units: Iterable[Unit]) -> Part:
@@ -271,121 +270,3 @@ def plain_cluster_unit(world: World, scope: Scope, name: ClusterName) -> Unit:
 def plain_clusters(world: World, scope: Scope) -> Part:
     """CDS of gRPC's own clients."""
     return _part(plain_cluster_unit(world, scope, name) for name in clusters.cluster_names(world, scope))
-
-
-class Seat(NamedTuple):
-    """All that a proxy's state depends on; proxies of one seat have the same state.
-
-    `view` is what of the scope clusters and endpoints depend on: many scopes share one.
-    """
-
-    scope: Scope
-    view: Scope
-    instance: Instance | None = None
-    """A sidecar's pod."""
-    ports: Ports = ()
-    """A gateway's ports."""
-    plain: bool = False
-    """A program that speaks xDS itself, without a proxy."""
-
-
-NOBODY = Instance("", "", (), ())
-
-
-def seat_of(world: World, proxy: Proxy) -> Seat:
-    """The seat of a proxy."""
-    scope, instance = scope_of(world, proxy), instance_of(proxy)
-    view = view_of(world, scope)
-    if proxy.metadata.get("GENERATOR") == "grpc":
-        return Seat(scope, view, plain=True)
-    return (
-        Seat(scope, view, instance)
-        if proxy.kind == "sidecar"
-        else Seat(scope, view, None, gateway_ports(world, instance))
-    )
-
-
-Asked = tuple[Callable[..., Part], tuple[Hashable, ...]]
-"""A query of a part, and its arguments."""
-
-
-def parts(seat: Seat) -> Mapping[str, tuple[Asked, ...]]:
-    """The queries that a proxy's state is put together from, by type URL."""
-    scope, view = seat.scope, seat.view
-    if seat.plain:
-        return {
-            CLUSTERS: ((plain_clusters, (view,)),),
-            ASSIGNMENTS: ((assignments, (view,)),),
-            LISTENERS: ((plain_listeners, (scope,)),),
-            TABLES: ((plain_tables, (scope,)),),
-            SECRETS: (),
-        }
-    if seat.instance is None:
-        gate = (scope, seat.ports)
-        return {
-            CLUSTERS: ((common_clusters, ()), (outbound_clusters, (view,))),
-            ASSIGNMENTS: ((assignments, (view,)),),
-            LISTENERS: ((common_listeners, ()), (gateway_listeners, gate)),
-            TABLES: ((gateway_tables, gate),),
-            SECRETS: ((gateway_secrets, gate),),
-        }
-    own = (scope, seat.instance)
-    return {
-        CLUSTERS: ((common_clusters, ()), (outbound_clusters, (view,)), (own_clusters, own)),
-        ASSIGNMENTS: ((assignments, (view,)),),
-        LISTENERS: ((common_listeners, ()), (outbound_listeners, (scope,)), (own_listeners, own)),
-        TABLES: ((route_tables, (scope,)),),
-        SECRETS: (),
-    }
-
-
-def state_of(world: World, seat: Seat) -> State:
-    """What a proxy of this seat is to have."""
-    return {
-        type_url: Snapshot(tuple(part(world, *args) for part, args in asked)) for type_url, asked in parts(seat).items()
-    }
-
-
-def problems_of(states: Iterable[State]) -> tuple[Problem, ...]:
-    """What the proxies of these states are without, each problem once."""
-    parts = {id(part): part for state in states for of_type in state.values() for part in of_type.parts}
-    return tuple(dict.fromkeys(problem for part in parts.values() for problem in part.problems))
-
-
-def hold(world: World, seat: Seat) -> None:
-    """Keeps what is made for a seat until `release`."""
-    for asked in parts(seat).values():
-        for part, args in asked:
-            world.hold(part, *args)
-
-
-def release(world: World, seat: Seat) -> None:
-    """Undoes one `hold`."""
-    for asked in parts(seat).values():
-        for part, args in asked:
-            world.release(part, *args)
-
-
-def shared(seat: Seat) -> Seat:
-    """One and the same for all seats whose `steps` are the same."""
-    return seat if seat.instance is None else Seat(seat.scope, seat.view, NOBODY)
-
-
-def steps(world: World, seat: Seat) -> Iterable[Callable[[], object]]:
-    """The same work in small steps: after all of them `state_of` finds everything made."""
-    scope, view, ports = seat.scope, seat.view, seat.ports
-    for name in clusters.cluster_names(world, view):
-        yield lambda name=name: cluster_unit(world, view, name)  # type: ignore[misc]
-        yield lambda name=name: assignment_unit(world, view, name)  # type: ignore[misc]
-    if seat.plain:
-        return
-    if seat.instance is None:
-        for table in gateway.gateway_tables(world, scope, ports):
-            for host in gateway.gateway_hosts(world, scope, ports, table):
-                yield lambda table=table, host=host: gateway_host_unit(world, scope, ports, table, host)  # type: ignore[misc]
-        return
-    for bind in outbound.listener_binds(world, scope):
-        yield lambda bind=bind: listener_unit(world, scope, bind)  # type: ignore[misc]
-    for table in tables.tables(world, scope):
-        for host in tables.virtual_hosts(world, scope, table):
-            yield lambda table=table, host=host: virtual_host_unit(world, scope, table, host)  # type: ignore[misc]

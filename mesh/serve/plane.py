@@ -14,9 +14,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from mesh.encode import snapshot
+from mesh.encode import seats
 from mesh.encode.resource import State, is_same
-from mesh.encode.snapshot import Seat
+from mesh.encode.seats import Seat
 from mesh.model.meta import ObjectRef
 from mesh.model.problem import Problem
 from mesh.serve.metrics import Metrics
@@ -39,6 +39,7 @@ class Session:
 
     def __init__(self, plane: Plane, proxy: Proxy, wake: Callable[[], None]) -> None:
         self.proxy, self.wake = proxy, wake
+        self.guest = seats.guest_of(proxy)
         self.state: State = {}
         self.seat: Seat | None = None
         self.changed_at = 0.0
@@ -68,6 +69,8 @@ class Plane:
         self.problems: tuple[Problem, ...] = ()
         """What the proxies are without, since it could not be built."""
         self._failed: dict[Session, Problem] = {}
+        self._states: dict[int, tuple[Seat, State]] = {}
+        """Of the last build, by the seat's id: `seat_of` gives equal seats as one object."""
         self.is_settled = False
         """Whether every session's state is that of the world: not while a build is under way."""
         self.built = asyncio.Event()
@@ -99,15 +102,19 @@ class Plane:
         """A stream began; its state is empty until it has been built."""
         session = Session(self, proxy, wake)
         self.sessions.add(session)
+        self.world.hold(seats.seat_of, session.guest)
         self._wake.set()
         return session
 
     def leave(self, session: Session) -> None:
         """A stream ended."""
+        if session not in self.sessions:
+            return
         self.sessions.discard(session)
         self._failed.pop(session, None)
+        self.world.release(seats.seat_of, session.guest)
         if session.seat is not None:
-            snapshot.release(self.world, session.seat)
+            seats.release(self.world, session.seat)
             session.seat = None
 
     async def run(self) -> None:
@@ -140,36 +147,37 @@ class Plane:
         if self.missing:
             return
         until = time.monotonic() + SLICE_SECONDS
-        states: dict[Seat, State] = {}
+        before, states = self._states, dict[int, tuple[Seat, State]]()
         walked: set[Seat] = set()
-        built = {snapshot.shared(session.seat) for session in self.sessions if session.seat and session.state}
+        built = {seats.shared(seat) for seat, _ in before.values()}
         failed: dict[Session, Problem] = {}
         for session in list(self.sessions):
             if session not in self.sessions:
                 continue  # it left while others were built
             try:
                 seat = self._seat(session)
-                if seat in states:
+                if id(seat) in states:
                     continue
                 # a few changes are soon built; walking all steps to find them would cost more
-                shared = snapshot.shared(seat)
+                shared = seats.shared(seat)
                 large = shared not in built or (len(changed) > FEW_CHANGES and shared not in walked)
-                for step in snapshot.steps(self.world, seat) if large else ():
+                for step in seats.steps(self.world, seat) if large else ():
                     step()
                     if time.monotonic() > until:
                         await asyncio.sleep(0)
                         until = time.monotonic() + SLICE_SECONDS
                 built.add(shared)
                 walked.add(shared)
-                states[seat] = snapshot.state_of(self.world, seat)
+                _, known = before.get(id(seat), (seat, None))
+                states[id(seat)] = seat, seats.state_of(self.world, seat, known)
             except Exception as error:
                 failed[session] = self._not_built(session, error)
         self._built = time.monotonic()
         self.builds += 1
-        self._failed = failed
+        self._failed, self._states = failed, states
         for session in list(self.sessions):
-            state = states.get(session.seat) if session.seat else None
-            if state is not None and not is_same(state, session.state):
+            _, state = states.get(id(session.seat), (None, session.state))
+            if state is not session.state and not is_same(state, session.state):
                 session.state, session.changed_at = state, came
                 session.wake()
         self._tell()
@@ -190,11 +198,11 @@ class Plane:
 
     def _seat(self, session: Session) -> Seat:
         """The session's seat, held as long as it has it."""
-        seat = snapshot.seat_of(self.world, session.proxy)
-        if seat != session.seat:
-            snapshot.hold(self.world, seat)
+        seat: Seat = seats.seat_of(self.world, session.guest)
+        if seat is not session.seat:
+            seats.hold(self.world, seat)
             if session.seat is not None:
-                snapshot.release(self.world, session.seat)
+                seats.release(self.world, session.seat)
             session.seat = seat
         return seat
 
@@ -210,7 +218,7 @@ class Plane:
 
     def _tell(self) -> None:
         """Brings `problems` up to date, and logs what is new among them."""
-        problems = snapshot.problems_of(session.state for session in self.sessions)
+        problems = seats.problems_of(state for _, state in self._states.values())
         known = frozenset(self.problems)
         for problem in problems:
             if problem not in known:

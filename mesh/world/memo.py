@@ -97,6 +97,10 @@ class Memo:
             node = self._nodes[key] = Node(None, key, default)
         return self._read(node)
 
+    def is_known(self, key: tuple[Hashable, ...]) -> bool:
+        """Has this input been read: its default no longer counts."""
+        return key in self._nodes
+
     def set_input(self, key: tuple[Hashable, ...], value: Any) -> None:
         """Gives an input its value; what has read it is marked."""
         node = self._nodes.get(key)

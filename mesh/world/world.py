@@ -50,7 +50,9 @@ class World(Memo):
 
     def group(self, kind: str, group: Hashable) -> tuple[Any, ...]:
         """The objects of a group, sorted by namespace and name."""
-        return self.input((kind, "group", group), self._members(kind, group))  # type: ignore[no-any-return]
+        key = (kind, "group", group)
+        # sorting them again for each who reads would cost more than all the rest
+        return self.input(key, None if self.is_known(key) else self._members(kind, group))  # type: ignore[no-any-return]
 
     def apply(self, events: Iterable[Event]) -> set[tuple[str, Key]]:
         """Takes the events in; returns which objects are other than before. An equal object is no change."""

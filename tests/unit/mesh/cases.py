@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from mesh.encode import snapshot
+from mesh.encode import seats
 from mesh.encode.resource import State
 from mesh.model.kinds import kind_of
 from mesh.routing.analysis import problems
@@ -79,7 +79,7 @@ def told(world: World) -> list[str]:
 
 def state_of(world: World, me: Proxy) -> State:
     """All that the proxy is to have."""
-    return snapshot.state_of(world, snapshot.seat_of(world, me))
+    return seats.state_of(world, seats.seat_of(world, seats.guest_of(me)))
 
 
 def _service(name: str, said: dict[str, Any]) -> list[Object]:

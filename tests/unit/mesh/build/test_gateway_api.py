@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.encode import snapshot
+from mesh.encode import seats, snapshot
 from mesh.encode.messages import decode
 from mesh.world.proxy import Proxy
 from mesh.world.world import World
@@ -42,7 +42,7 @@ def route(name: str, spec: str) -> Object:
 
 
 def bodies(world: World, type_url: str, proxy: Proxy = GATE) -> dict[str, Any]:
-    state = snapshot.state_of(world, snapshot.seat_of(world, proxy))[type_url]
+    state = seats.state_of(world, seats.seat_of(world, seats.guest_of(proxy)))[type_url]
     kind = type_url.rpartition("/")[2]
     return {name: decode(kind, one.body) for name in state.names() if (one := state.get(name))}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.encode import snapshot
+from mesh.encode import seats, snapshot
 from mesh.encode.messages import decode
 from mesh.world.proxy import Proxy
 from mesh.world.world import World
@@ -27,13 +27,13 @@ def entry(name: str, host: str, *addresses: str, protocol: str = "TCP", port: in
 
 
 def found(world: World, kind: str, proxy: Proxy = ME) -> dict[str, dict[str, Any]]:
-    of_type = snapshot.state_of(world, snapshot.seat_of(world, proxy))[f"type.googleapis.com/{kind}"]
+    of_type = seats.state_of(world, seats.seat_of(world, seats.guest_of(proxy)))[f"type.googleapis.com/{kind}"]
     return {name: decode(kind, one.body) for name in of_type.names() if (one := of_type.get(name)) is not None}
 
 
 def problems(world: World, proxy: Proxy = ME) -> list[str]:
-    state = snapshot.state_of(world, snapshot.seat_of(world, proxy))
-    return [f"{one.ref}: {one.message}" for one in snapshot.problems_of([state])]
+    state = seats.state_of(world, seats.seat_of(world, seats.guest_of(proxy)))
+    return [f"{one.ref}: {one.message}" for one in seats.problems_of([state])]
 
 
 def test_a_wildcard_has_no_short_forms_and_nobody_takes_the_place_of_all_other_hosts() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.encode import snapshot
+from mesh.encode import seats, snapshot
 from mesh.encode.messages import decode
 from mesh.routing.ingress import ingress_routes, ingresses
 from mesh.routing.route import Forward, Respond, Target, Text
@@ -135,7 +135,7 @@ def test_an_ingress_gateways_listeners_and_tables() -> None:
     world = world_of(pod("gw-1", "10.0.0.9", "istio-system", istio="ingressgateway"), ingress(rules, more=tls))
 
     def tables(proxy: Proxy) -> dict[str, Any]:
-        state = snapshot.state_of(world, snapshot.seat_of(world, proxy))[snapshot.TABLES]
+        state = seats.state_of(world, seats.seat_of(world, seats.guest_of(proxy)))[snapshot.TABLES]
         kind = snapshot.TABLES.rpartition("/")[2]
         made = {name: decode(kind, one.body) for name in state.names() if (one := state.get(name))}
         return {

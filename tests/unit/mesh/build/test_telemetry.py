@@ -11,7 +11,7 @@ import envoy
 import pytest
 import yaml
 
-from mesh.encode import snapshot
+from mesh.encode import seats, snapshot
 from mesh.encode.messages import decode
 from mesh.model import cel
 from mesh.model.kinds import kind_of
@@ -52,7 +52,7 @@ def named(*names: str) -> list[dict[str, str]]:
 
 
 def resources(world: World) -> Mapping[str, bytes]:
-    state = snapshot.state_of(world, snapshot.seat_of(world, ME))
+    state = seats.state_of(world, seats.seat_of(world, seats.guest_of(ME)))
     return {
         f"{url} {name}": found.body
         for url, of_type in state.items()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.envoy.parts import Message
 from mesh.build import hostroutes
-from mesh.encode import snapshot
+from mesh.encode import seats, snapshot
 from mesh.encode.messages import decode
 from mesh.encode.resource import State
 from mesh.model.names import ClusterName
@@ -31,7 +31,7 @@ CLUSTERS, ASSIGNMENTS, LISTENERS, TABLES = (
 
 
 def state(world: World, proxy: Proxy = ME) -> State:
-    return snapshot.state_of(world, snapshot.seat_of(world, proxy))
+    return seats.state_of(world, seats.seat_of(world, seats.guest_of(proxy)))
 
 
 def bodies(world: World, proxy: Proxy = ME) -> dict[str, dict[str, bytes]]:
@@ -121,8 +121,8 @@ def test_what_cannot_be_built_is_left_out_alone(monkeypatch: pytest.MonkeyPatch)
 
 def test_nothing_stays_of_what_was_there() -> None:
     world = world_of(service("a", "10.96.0.1", ("http", 80)))
-    seat = snapshot.seat_of(world, ME)
-    snapshot.hold(world, seat)
+    seat = seats.seat_of(world, seats.guest_of(ME))
+    seats.hold(world, seat)
     sizes = set()
     for round_ in range(20):
         world.apply(
@@ -139,7 +139,7 @@ def test_nothing_stays_of_what_was_there() -> None:
         world.collect()
         sizes.add(len(world))
     assert len(sizes) == 1
-    snapshot.release(world, seat)
+    seats.release(world, seat)
     world.collect()
     assert len(world) == 0
 
@@ -208,7 +208,7 @@ def test_listeners_and_the_apps_own_ports_name_their_objects() -> None:
 def test_what_is_left_out_of_a_table_is_told_by_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(service("a", "10.96.0.1", ("http", 80)))
     monkeypatch.setattr(hostroutes, "default_route", lambda _to, **_more: {"match": {}})
-    (problem,) = snapshot.problems_of([state(world), state(world)])
+    (problem,) = seats.problems_of([state(world), state(world)])
     assert (problem.code, str(problem.ref)) == ("refused-by-envoy", "Service default/a")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from mesh.encode import snapshot
+from mesh.encode import seats
 from mesh.encode.resource import Part
-from mesh.encode.snapshot import Seat
+from mesh.encode.seats import Seat
 from mesh.model.kinds import BY_KEY
 from mesh.serve.plane import FEW_CHANGES, Plane
 from mesh.world.events import Listed
@@ -63,7 +63,7 @@ def test_a_change_wakes_all_that_it_reaches_and_compares_nothing_for_each(monkey
 
 def test_proxies_that_share_all_are_walked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
     walked = []
-    original = snapshot.steps
+    original = seats.steps
 
     def counted(world: World, seat: Seat) -> Iterable[Callable[[], object]]:
         walked.append(seat)
@@ -80,5 +80,5 @@ def test_proxies_that_share_all_are_walked_through_once(monkeypatch: pytest.Monk
         assert len(walked) == 1
         assert woken() == 40
 
-    monkeypatch.setattr(snapshot, "steps", counted)
+    monkeypatch.setattr(seats, "steps", counted)
     asyncio.run(talk())

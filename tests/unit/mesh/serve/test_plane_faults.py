@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from mesh.build import hostroutes
-from mesh.encode import snapshot
+from mesh.encode import seats, snapshot
 from mesh.model.kinds import BY_KEY
 from mesh.serve.metrics import Metrics
 from mesh.serve.plane import Plane
@@ -52,19 +52,19 @@ def failures(plane: Plane) -> float:
 
 
 def test_a_fault_of_a_builder_costs_whom_it_is_about(monkeypatch, caplog):
-    seen = snapshot.scope_of
+    seen = seats.state_of
 
-    def wrong(world, proxy):
-        if proxy.namespace == "odd":
+    def wrong(world, seat, before=None):
+        if seat.scope.namespace == "odd":
             raise KeyError("a fault")
-        return seen(world, proxy)
+        return seen(world, seat, before)
 
     async def test(plane):
         odd, even = (plane.connect(sidecar(namespace=name), lambda: None) for name in ("odd", "even"))
         await deliver(plane, A)
         before = odd.state
         assert before
-        monkeypatch.setattr(snapshot, "scope_of", wrong)
+        monkeypatch.setattr(seats, "state_of", wrong)
         with caplog.at_level(logging.ERROR):
             await deliver(plane, B)
             await deliver(plane, A, service("c", "10.96.0.3", ("http", 80)))
@@ -124,7 +124,7 @@ def test_nothing_is_kept_of_who_left_while_others_were_built(monkeypatch):
     async def test(plane):
         first = plane.connect(sidecar(namespace="one"), lambda: None)
         second = plane.connect(sidecar(namespace="two"), lambda: None)
-        steps = snapshot.steps
+        steps = seats.steps
 
         def leaving(world, seat):
             for session in (first, second):
@@ -132,7 +132,7 @@ def test_nothing_is_kept_of_who_left_while_others_were_built(monkeypatch):
                     session.close()
             yield from steps(world, seat)
 
-        monkeypatch.setattr(snapshot, "steps", leaving)
+        monkeypatch.setattr(seats, "steps", leaving)
         await deliver(plane, A)
         monkeypatch.undo()
         for session in list(plane.sessions):
