@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from common.envoy.parts import UNLIMITED, Message, address, typed
 from mesh.build.filters import ADS
-from mesh.build.locality import CLOSE, Group, arranged
+from mesh.build.locality import Group, arranged
 from mesh.build.metrics import UNKNOWN, endpoint_metadata, service_metadata
 from mesh.build.policy import BOTH_PROTOCOLS, HTTP_OPTIONS, locality_setting, with_policy
 from mesh.build.routes import seconds
@@ -14,15 +14,13 @@ from mesh.build.rules import policy_of, subset_labels, subsets_of
 from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution, Service, ServicePort
-from mesh.world.index import ServiceKey, endpoints_of, ports_seen, service_at, visible_services
+from mesh.world.index import Endpoint, ServiceKey, endpoints_of, ports_seen, service_at, visible_services
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.sidecars import mesh_config
 from mesh.world.telemetry import metered
 from mesh.world.world import World
 
-# Service, trafficDistribution: the words for what is near
-PREFER_CLOSE = ("PreferClose", "PreferSameZone")
 # A sidecar must not refuse what the app would have taken: Envoy's limits are for an edge proxy.
 NO_LIMITS: Message = {
     "thresholds": [
@@ -85,7 +83,8 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
         case Resolution.CLIENT_SIDE:
             made["eds_cluster_config"] = {"eds_config": ADS, "service_name": str(name)}
         case Resolution.PASSTHROUGH:
-            pass
+            if port.target_port and not service.is_kubernetes:
+                made["original_dst_lb_config"] = {"upstream_port_override": int(port.target_port)}
         case _:
             made |= {
                 "dns_lookup_family": "V4_PREFERRED",
@@ -178,11 +177,8 @@ def _arranged(world: World, scope: Scope, key: ServiceKey, name: ClusterName) ->
         labels = set(subset_labels(world, scope, name.host, name.subset) or ())
         endpoints = tuple(one for one in endpoints if labels <= set(one.labels.items()))
     policy = policy_of(world, scope, name.host, name.port, name.subset)
-    setting, falls = locality_setting(policy, mesh_config(world)), policy.outlier_detection is not None
-    own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
-    if own is None and service.traffic_distribution in PREFER_CLOSE:
-        setting, falls = CLOSE, True
-    return arranged(endpoints, setting, scope.locality, dict(scope.labels), outliers=falls)
+    setting, falls = locality_setting(policy, mesh_config(world), service)
+    return arranged(endpoints, setting, scope.locality, dict(scope.labels), outliers=falls, node=scope.node)
 
 
 def assignment_of(name: str, groups: Iterable[Group], *, counted: bool = False) -> Message:
@@ -190,10 +186,16 @@ def assignment_of(name: str, groups: Iterable[Group], *, counted: bool = False) 
     return {"cluster_name": name, "endpoints": [_group(one, counted) for one in groups]}
 
 
+def _address(one: Endpoint) -> Message:
+    if one.address.startswith("unix://"):
+        return {"pipe": {"path": one.address.removeprefix("unix://")}}
+    return address(one.address, one.port)
+
+
 def _group(group: Group, counted: bool) -> Message:
     made: Message = {
         "lb_endpoints": [
-            {"endpoint": {"address": address(one.address, one.port)}, "load_balancing_weight": one.weight or 1}
+            {"endpoint": {"address": _address(one)}, "load_balancing_weight": one.weight or 1}
             for one in group.endpoints
         ],
         "load_balancing_weight": group.weight,

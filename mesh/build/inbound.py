@@ -23,7 +23,8 @@ from mesh.build.filters import (
     tcp_proxy,
 )
 from mesh.build.outbound import UNSPECIFIED, unknown_chain
-from mesh.build.policy import HTTP_OPTIONS
+from mesh.build.policy import HTTP_OPTIONS, pool_fields
+from mesh.build.rules import inbound_pool
 from mesh.build.watched import http_filters, tcp_filters
 from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
@@ -31,7 +32,7 @@ from mesh.model.protocol import Protocol, protocol_named
 from mesh.world.index import targets_of
 from mesh.world.memo import query
 from mesh.world.proxy import Proxy, Scope
-from mesh.world.sidecars import sidecar_of
+from mesh.world.sidecars import mesh_config, sidecar_of
 from mesh.world.world import World
 
 OUTBOUND_PORT, PORT = 15001, 15006
@@ -227,7 +228,13 @@ def _http(
         "name": "default",
         "match": {"prefix": "/"},
         "decorator": {"operation": operation},
-        "route": {"cluster": to, "timeout": "0s", "max_grpc_timeout": "0s"},
+        # a connection that the app closes just then is no answer of its
+        "route": {
+            "cluster": to,
+            "timeout": "0s",
+            "max_grpc_timeout": "0s",
+            "retry_policy": {"retry_on": "reset-before-request", "num_retries": 2},
+        },
     }
     host: Message = {
         "name": f"inbound|http|{to.split('|')[1] if '|' in to else 0}",
@@ -270,10 +277,22 @@ def inbound_cluster(world: World, scope: Scope, inbound: Inbound, number: int) -
         }
     elif app.protocol.is_auto or app.protocol.is_http:
         made["typed_extension_protocol_options"] = {HTTP_OPTIONS: _as_client()}
+    made |= _limited(world, scope, app, made)
     if app.ref:
         told = {"host": app.host, "name": app.ref.name, "namespace": app.ref.namespace}
         made["metadata"] = {"filter_metadata": {"istio": {"services": [told]}}}
     return made
+
+
+def _limited(world: World, scope: Scope, app: AppPort, made: Message) -> Message:
+    """What the app takes at once: as its port's ingress listener says, its Sidecar, or its DestinationRule."""
+    sidecar = sidecar_of(world, scope)
+    own = [one for one in (sidecar.ingress if sidecar else ()) if one.port and one.port.number == app.number]
+    pool = own[0].connection_pool if own else None
+    pool = pool or (sidecar.inbound_connection_pool if sidecar else None)
+    if pool is None and app.host:
+        pool = inbound_pool(world, scope, app.host, app.port)
+    return pool_fields(made, pool, mesh_config(world)) if pool else {}
 
 
 def _address(endpoint: str, addresses: tuple[str, ...]) -> Message:

@@ -19,8 +19,11 @@ from mesh.world.index import Endpoint
 
 # Labels that say where a pod runs; where it has none, its node's do (well-known labels of Kubernetes and Istio).
 REGION, ZONE, SUBZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"
-# What Services with trafficDistribution PreferClose ask for.
-CLOSE = LocalityLbSetting(failover_priority=(REGION, ZONE, SUBZONE), enabled=True)
+HOSTNAME = "kubernetes.io/hostname"
+# What Services ask for by trafficDistribution.
+SAME_ZONE = LocalityLbSetting(failover_priority=(REGION, ZONE), enabled=True)
+SAME_NODE = LocalityLbSetting(failover_priority=(REGION, ZONE, SUBZONE, HOSTNAME), enabled=True)
+PREFERRED = {"preferclose": SAME_ZONE, "prefersamezone": SAME_ZONE, "prefersamenode": SAME_NODE}
 
 
 class Group(NamedTuple):
@@ -47,8 +50,9 @@ def arranged(
     labels: Mapping[str, str],
     *,
     outliers: bool,
+    node: str = "",
 ) -> tuple[Group, ...]:
-    """By place and level, for a client that runs at `where` and has these labels.
+    """By place and level, for a client that runs at `where`, on `node`, and has these labels.
 
     `outliers`: whether those that fail are left out, so that the next level is ever asked.
     """
@@ -63,7 +67,7 @@ def arranged(
     if not outliers:
         return groups
     if setting.failover_priority:
-        groups = _by_labels(groups, setting.failover_priority, where, labels)
+        groups = _by_labels(groups, setting.failover_priority, where, {HOSTNAME: node, **labels})
         if not setting.failover:
             return groups
     return _leveled(groups, lambda group: group.priority * 5 + _distance(where, group.locality, setting.failover))
@@ -113,10 +117,11 @@ def _by_labels(
         levels: dict[int, list[Endpoint]] = {}
         for one in group.endpoints:
             alike = 0
-            while alike < len(wanted) and _label(one.labels, one.locality, wanted[alike][0]) == wanted[alike][1]:
+            mine = {HOSTNAME: one.node, **one.labels}
+            while alike < len(wanted) and _label(mine, one.locality, wanted[alike][0]) == wanted[alike][1]:
                 alike += 1
             levels.setdefault(len(wanted) - alike, []).append(one)
-        found += (Group(group.locality, level, _weight(mine), tuple(mine)) for level, mine in sorted(levels.items()))
+        found += (Group(group.locality, level, _weight(all_), tuple(all_)) for level, all_ in sorted(levels.items()))
     return _leveled(tuple(found), lambda group: group.priority)
 
 

@@ -28,24 +28,29 @@ from mesh.build.filters import (
 from mesh.build.hostroutes import connection_fields
 from mesh.build.policy import tcp_fields
 from mesh.build.watched import http_filters, tcp_filters
+from mesh.model.fields import is_address
 from mesh.model.meta import ObjectRef
-from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
-from mesh.model.service import Resolution
+from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName, host_forms
+from mesh.model.protocol import Protocol, protocol_named
+from mesh.model.service import Resolution, Service
 from mesh.routing.attach import tcp_routes, tls_routes
+from mesh.routing.backends import whole_name
 from mesh.routing.route import ConnectionRoute, Target
 from mesh.world.index import (
     ServiceKey,
+    aliases_of,
     endpoints_of,
-    ports_seen,
+    joined_entries,
+    known_services,
     registry_only,
     service_at,
-    visible_services,
 )
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
+from mesh.world.sidecars import Egress, egress_of, sidecar_of
 from mesh.world.world import World
 
-ANY = "0.0.0.0"
+ANY, LOCAL = "0.0.0.0", "127.0.0.1"
 UNSPECIFIED = (ANY, "::")
 # How long the first bytes are waited for: where HTTP was declared, an app that connects early may take its time; where
 # nothing was, a server that speaks first should not be kept waiting.
@@ -65,53 +70,87 @@ class Bind(NamedTuple):
 
 
 class Binding(NamedTuple):
-    """A port of a host at a listener. `networks` are the destinations it is for, where the listener is at any."""
+    """A port of a host at a listener. `networks` are the destinations it is for, where the listener is at any.
+
+    `bound`: the listener has a socket of its own, for an app that calls it there (captureMode NONE).
+    """
 
     key: ServiceKey
     port: int
     kind: Literal["http", "auto", "tcp"]
     networks: tuple[str, ...] = ()
+    bound: bool = False
+
+
+Kind = Literal["http", "auto", "tcp"]
 
 
 @query
 def listener_binds(world: World, scope: Scope) -> Mapping[Bind, tuple[Binding, ...]]:
-    """All outbound listeners of the scope, and what is at each; the older object first."""
-    found: dict[Bind, list[tuple[tuple[str, str, str], Binding]]] = {}
-    for key in visible_services(world, scope).values():
-        service = service_at(world, key)
-        if service is not None:
-            for bind, binding in bindings_of(world, scope, key):
-                found.setdefault(bind, []).append((service.meta.age, binding))
-    return {bind: tuple(binding for _, binding in sorted(all_)) for bind, all_ in sorted(found.items())}
+    """All outbound listeners of the scope, and what is at each; the older object first.
+
+    A port that an egress listener names has what that listener names, and nothing of those after it.
+    """
+    egress = egress_of(world, scope)
+    made: dict[Bind, tuple[Binding, ...]] = {}
+    for one in (None,) if egress is None else egress:
+        found: dict[Bind, list[tuple[tuple[str, str, str], Binding]]] = {}
+        for key in known_services(world, scope).values():
+            service = service_at(world, key)
+            if service is not None and (one is None or one.names(service.namespace, key.host)):
+                for bind, binding in bindings_of(world, key, one if one and one.port else None):
+                    if bind not in made:
+                        found.setdefault(bind, []).append((service.meta.age, binding))
+        made |= {bind: _together(binding for _, binding in sorted(all_)) for bind, all_ in found.items()}
+    return dict(sorted(made.items()))
+
+
+def _together(bindings: Iterable[Binding]) -> tuple[Binding, ...]:
+    return tuple(dict.fromkeys(bindings))
+
+
+def kind_of(protocol: Protocol) -> Kind:
+    """How what comes to a port is looked at."""
+    return "http" if protocol.is_http else "auto" if protocol.is_auto else "tcp"
 
 
 @query
-def bindings_of(world: World, scope: Scope, key: ServiceKey) -> tuple[tuple[Bind, Binding], ...]:
-    """Where the ports of one host are met."""
-    service = service_at(world, key)
-    if service is None or service.resolution is Resolution.ALIAS:
-        return ()
+def bindings_of(world: World, key: ServiceKey, egress: Egress | None) -> tuple[tuple[Bind, Binding], ...]:
+    """Where the ports of one host are met; by way of an egress listener with a port, that port alone as it says."""
     found: list[tuple[Bind, Binding]] = []
-    for port in ports_seen(world, scope, key):
-        number = port.number
-        if port.protocol.is_http:
-            found.append((Bind(ANY, number), Binding(key, number, "http")))
+    for service in joined_entries(world, key):
+        if service.resolution is Resolution.ALIAS:
             continue
-        kind: Literal["auto", "tcp"] = "auto" if port.protocol.is_auto else "tcp"
-        plain = [one for one in service.addresses if "/" not in one]
-        hosts = [one for one in plain if one not in UNSPECIFIED]
-        networks = tuple(str(ip_network(one, strict=False)) for one in service.addresses if "/" in one)
-        if service.is_headless:
-            # each pod by its own address, at the pod's own port
-            hosts = []
-            each = endpoints_of(world, key, number)
-            found += [(Bind(one.address, one.port), Binding(key, number, kind)) for one in each]
-            if each:
+        for port in service.ports:
+            if port.protocol == "UDP" or (egress and port.number != egress.port):
                 continue
-        found += [(Bind(one, number), Binding(key, number, kind)) for one in hosts]
-        if networks or len(hosts) < len(plain) or not hosts:
-            found.append((Bind(ANY, number), Binding(key, number, kind, networks)))
-    return tuple(found)
+            kind = kind_of(protocol_named(egress.protocol) if egress else port.protocol)
+            bound = egress is not None and not egress.captured
+            where = egress.bind or (LOCAL if bound else "") if egress else ""
+            if where:
+                found.append((Bind(where, port.number), Binding(key, port.number, kind, bound=bound)))
+            elif kind == "http":
+                found.append((Bind(ANY, port.number), Binding(key, port.number, kind)))
+            else:
+                found += _by_address(world, key, service, port.number, kind)
+    return tuple(dict.fromkeys(found))
+
+
+def _by_address(world: World, key: ServiceKey, service: Service, port: int, kind: Kind) -> list[tuple[Bind, Binding]]:
+    """Bytes of a host are told by its addresses; a host that has none itself by its endpoints', if it balances none."""
+    plain = [one for one in service.addresses if "/" not in one]
+    hosts = [one for one in plain if one not in UNSPECIFIED]
+    networks = tuple(str(ip_network(one, strict=False)) for one in service.addresses if "/" in one)
+    if service.resolution is Resolution.PASSTHROUGH and not service.addresses:
+        # each pod by its own address, at the pod's own port
+        each = endpoints_of(world, key, port)
+        found = [(Bind(one.address, one.port), Binding(key, port, kind)) for one in each if is_address(one.address)]
+        if found or service.is_kubernetes or service.workload_selector is not None:
+            return found
+    found = [(Bind(one, port), Binding(key, port, kind)) for one in hosts]
+    if networks or len(hosts) < len(plain) or not hosts:
+        found.append((Bind(ANY, port), Binding(key, port, kind, networks)))
+    return found
 
 
 @query
@@ -142,9 +181,6 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
         raise OwnPortError(bind.port)
     http = next((one for one in bindings if one.kind == "http"), None)
     bytes_ = [one for one in bindings if one.kind != "http"]
-    if bind.address != ANY:
-        # two hosts at one address and port: the older one counts
-        bytes_ = bytes_[:1]
     inspect_http = http is not None or any(one.kind == "auto" for one in bytes_)
     chains: list[Message] = []
     default: Message | None = None
@@ -155,16 +191,12 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
                 default = default or chain
             elif match := _untaken(whole, taken):
                 chains.append(chain | {"filter_chain_match": match})
-    table = str(bind.port) if bind.address == ANY else ""
-    if table and inspect_http:
-        chains.append(_http_chain(world, scope, bind, table, bindings))
-    elif inspect_http:
-        service = bytes_[0].key
-        chains.append(_http_chain(world, scope, bind, f"{service.host}:{bytes_[0].port}", bindings))
+    if inspect_http:
+        chains.append(_http_chain(world, scope, bind, table_at(bind, bindings), bindings))
     made: Message = {
         "name": bind.name,
         "address": address(bind.address, bind.port),
-        "bind_to_port": False,
+        "bind_to_port": bindings[0].bound,
         "traffic_direction": "OUTBOUND",
         "filter_chains": chains,
         "default_filter_chain": default or unknown_chain(world, scope),
@@ -179,6 +211,15 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
             "continue_on_listener_filters_timeout": True,
         }
     return made
+
+
+def table_at(bind: Bind, bindings: Iterable[Binding]) -> str:
+    """The route table of a listener: the port's, or a host's own where HTTP is found out at its address."""
+    kinds = {one.kind: one for one in reversed(tuple(bindings))}
+    auto = kinds.get("auto")
+    if auto is None or bind.address == ANY or "http" in kinds:
+        return str(bind.port)
+    return f"{auto.key.host}:{auto.port}"
 
 
 def _http_chain(world: World, scope: Scope, bind: Bind, table: str, bindings: tuple[Binding, ...]) -> Message:
@@ -211,8 +252,11 @@ def _byte_chains(world: World, scope: Scope, bind: Bind, binding: Binding) -> It
             yield _match(rule, networks), _routed(world, scope, rule)
         if rules:
             return  # what no rule names goes on unrouted
-        if bind.address == ANY and not networks:
-            yield {"server_names": [host]}, _tcp_chain(world, scope, host, number)
+        if bind.address == ANY:
+            aliases = (
+                form for one in aliases_of(world, host) for form in host_forms(one, scope.namespace, scope.domain)
+            )
+            yield {"server_names": [host, *aliases], **networks}, _tcp_chain(world, scope, host, number)
             return
     else:
         for rule in rules:
@@ -270,11 +314,22 @@ def _tcp_chain(world: World, scope: Scope, host: str, port: int) -> Message:
 
 def unknown_chain(world: World, scope: Scope) -> Message:
     """For what no rule names."""
-    to = BLACK_HOLE if registry_only(world, scope) else PASSTHROUGH
-    return {
-        "name": "PassthroughFilterChain" if to == PASSTHROUGH else "BlackHoleFilterChain",
-        "filters": tcp_filters(world, scope, "outbound", to, {"cluster": to}),
-    }
+    if registry_only(world, scope):
+        name, to = "BlackHoleFilterChain", BLACK_HOLE
+    else:
+        name, to = "PassthroughFilterChain", unknown_to(world, scope)
+    return {"name": name, "filters": tcp_filters(world, scope, "outbound", to, {"cluster": to})}
+
+
+def unknown_to(world: World, scope: Scope) -> str:
+    """The cluster for what no rule names: on to where the app meant to go, or to the Sidecar's egressProxy."""
+    sidecar = sidecar_of(world, scope)
+    policy = sidecar.outbound_traffic_policy if sidecar else None
+    if sidecar is None or policy is None or policy.egress_proxy is None:
+        return PASSTHROUGH
+    to = policy.egress_proxy
+    host = whole_name(to.host, sidecar.meta.namespace, scope.domain)
+    return str(ClusterName("outbound", to.port.number if to.port else 0, to.subset, host))
 
 
 def _range(network: str) -> Message:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.envoy.parts import UNLIMITED, Message, extension, typed
+from mesh.build.locality import PREFERRED
 from mesh.build.routes import seconds
 from mesh.build.rules import Policy, policy_of
 from mesh.build.upstream_tls import transport_socket
@@ -18,6 +19,7 @@ from mesh.model.policy import (
     LoadBalancerSettings,
     LocalityLbSetting,
     OutlierDetection,
+    RetryBudget,
     TCPSettings,
 )
 from mesh.model.service import Service, ServicePort
@@ -45,7 +47,7 @@ def with_policy(
     _pool(made, policy, config, port)
     if policy.outlier_detection is not None:
         _outliers(made, policy.outlier_detection)
-    _balancer(made, policy, config)
+    _balancer(made, policy, config, service)
     socket, options = transport_socket(policy.tls, service, is_http2=_is_http2(made))
     if socket is not None:
         made["transport_socket"] = socket
@@ -76,11 +78,11 @@ def _metadata(metadata: Mapping[str, Any], policy: Policy) -> Message:
 _NO_TCP, _NO_HTTP, _NO_POOL = TCPSettings(), HTTPSettings(), ConnectionPoolSettings()
 
 
-def _pool(made: Message, policy: Policy, config: MeshConfig, port: ServicePort | None) -> None:
-    pool = policy.connection_pool or _NO_POOL
+def pool_fields(
+    made: Message, pool: ConnectionPoolSettings, config: MeshConfig, budget: RetryBudget | None = None
+) -> Message:
+    """The fields of a cluster that a connection pool changes, of one that goes to the app as of one that leads away."""
     tcp, http = pool.tcp or _NO_TCP, pool.http or _NO_HTTP
-    if tcp.connect_timeout is not None:
-        made["connect_timeout"] = seconds(tcp.connect_timeout)
     # A sidecar must not refuse what the app would have taken, so what nobody limits has no limit.
     limits: Message = {
         "max_connections": tcp.max_connections or UNLIMITED,
@@ -89,14 +91,16 @@ def _pool(made: Message, policy: Policy, config: MeshConfig, port: ServicePort |
         "max_retries": http.max_retries or UNLIMITED,
         "track_remaining": True,
     }
-    if budget := policy.retry_budget:
+    if budget:
         limits["retry_budget"] = {
             "budget_percent": {"value": 20.0 if budget.percent is None else budget.percent},
             "min_retry_concurrency": budget.min_retry_concurrency or 3,
         }
-    made["circuit_breakers"] = {"thresholds": [limits]}
+    found: Message = {"circuit_breakers": {"thresholds": [limits]}}
+    if tcp.connect_timeout is not None:
+        found["connect_timeout"] = seconds(tcp.connect_timeout)
     if alive := _keepalive(config.tcp_keepalive, tcp.tcp_keepalive):
-        made["upstream_connection_options"] = {"tcp_keepalive": alive}
+        found["upstream_connection_options"] = {"tcp_keepalive": alive}
     common: Message = {}
     idle = http.idle_timeout if http.idle_timeout is not None else tcp.idle_timeout
     if idle is not None:
@@ -106,10 +110,17 @@ def _pool(made: Message, policy: Policy, config: MeshConfig, port: ServicePort |
     if tcp.max_connection_duration is not None:
         common["max_connection_duration"] = seconds(tcp.max_connection_duration)
     if common:
-        made |= _http_options(made, common_http_protocol_options=common)
+        found |= _http_options(made | found, common_http_protocol_options=common)
     if http.use_client_protocol:
-        made |= _http_options(made, use_downstream_protocol_config=BOTH_PROTOCOLS)
-    elif _upgrades(http, config, port):
+        found |= _http_options(made | found, use_downstream_protocol_config=BOTH_PROTOCOLS)
+    return found
+
+
+def _pool(made: Message, policy: Policy, config: MeshConfig, port: ServicePort | None) -> None:
+    pool = policy.connection_pool or _NO_POOL
+    http = pool.http or _NO_HTTP
+    made |= pool_fields(made, pool, config, policy.retry_budget)
+    if not http.use_client_protocol and _upgrades(http, config, port):
         made |= _http_options(made, explicit_http_config={"http2_protocol_options": {}})
     if http.max_concurrent_streams and _is_http2(made):
         streams = {"max_concurrent_streams": http.max_concurrent_streams}
@@ -189,18 +200,21 @@ def _outliers(made: Message, outliers: OutlierDetection) -> None:
 # --- who is chosen -------------------------------------------------------------------------------------------------
 
 
-def locality_setting(policy: Policy, config: MeshConfig) -> LocalityLbSetting | None:
-    """What is said of places: the rule's, else the mesh's; None where it is switched off."""
+def locality_setting(policy: Policy, config: MeshConfig, service: Service) -> tuple[LocalityLbSetting | None, bool]:
+    """What is said of places: by the rule, else by the Service (trafficDistribution), else by the mesh; None where it
+    is switched off. And whether who fails is left to others further away.
+    """
     own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
+    falls = policy.outlier_detection is not None
+    if own is None and (preferred := PREFERRED.get(service.traffic_distribution.lower())):
+        return preferred, True
     setting = own if own is not None else config.locality_lb_setting
-    return None if setting is None or setting.enabled is False else setting
+    return None if setting is None or setting.enabled is False else setting, falls
 
 
-def _balancer(made: Message, policy: Policy, config: MeshConfig) -> None:
-    setting = locality_setting(policy, config)
-    if setting is not None and (
-        setting.distribute or (policy.outlier_detection and (setting.failover or setting.failover_priority))
-    ):
+def _balancer(made: Message, policy: Policy, config: MeshConfig, service: Service) -> None:
+    setting, falls = locality_setting(policy, config, service)
+    if setting is not None and (setting.distribute or (falls and (setting.failover or setting.failover_priority))):
         made["common_lb_config"] = {**made.get("common_lb_config", {}), "locality_weighted_lb_config": {}}
     balancer = policy.load_balancer or LoadBalancerSettings()
     if made.get("type") == "ORIGINAL_DST" or balancer.simple == "PASSTHROUGH":

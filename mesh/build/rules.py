@@ -1,13 +1,13 @@
 """Which DestinationRule holds: for whom, for which host, and what of it for one port and subset.
 
 the client's namespace ──▶ the Service's namespace ──▶ the root namespace          the first that has one for the host
-    of one namespace's the most specific host; those for the same host are joined, the oldest first
-        of these the one whose workloadSelector picks the client, else the one without
+    of one namespace's the most specific host; those for it that the same see (exportTo) are joined, the oldest first
+        of these the one whose workloadSelector picks the client, else the one without; of several the last
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -93,40 +93,100 @@ def _in_namespace(world: World, owner: str) -> Mapping[str, tuple[Entry, ...]]:
     return _by_namespace(world).get(owner, {})
 
 
-def _most_specific(hosts: Mapping[str, tuple[Entry, ...]], host: str, namespace: str, owner: str) -> tuple[Entry, ...]:
-    """The namespace's rules for the most specific host that takes this one, as far as `namespace` sees them."""
-
-    def seen(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-        return tuple(one for one in entries if exported(one.export_to, (), owner, namespace))
-
+def _most_specific(hosts: Mapping[str, tuple[Entry, ...]], host: str) -> tuple[Entry, ...]:
+    """The rules for the most specific host that takes this one."""
     host = host.lower()
-    if host in hosts and (found := seen(hosts[host])):
-        return found
     wildcards = [one for one in hosts if one.startswith("*") and host.lstrip("*").endswith(one[1:])]
-    for one in sorted(wildcards, key=len, reverse=True):
-        if found := seen(hosts[one]):
-            return found
-    return ()
+    return hosts.get(host) or hosts.get(max(wildcards, key=len, default=""), ())
+
+
+def _only(hosts: Mapping[str, tuple[Entry, ...]], wanted: Callable[[Entry], bool]) -> dict[str, tuple[Entry, ...]]:
+    found = {host: tuple(one for one in entries if wanted(one)) for host, entries in hosts.items()}
+    return {host: entries for host, entries in found.items() if entries}
+
+
+@query
+def _own(world: World, owner: str) -> Mapping[str, tuple[Entry, ...]]:
+    """The rules of a namespace that its own proxies see."""
+    return _only(
+        _in_namespace(world, owner), lambda one: bool(one.selector) or exported(one.export_to, (), owner, owner)
+    )
+
+
+@query
+def _private(world: World, owner: str) -> Mapping[str, tuple[Entry, ...]]:
+    """Those that nobody else sees."""
+    return _only(_in_namespace(world, owner), lambda one: _is_private(one, owner))
+
+
+@query
+def _exported(world: World, owner: str) -> Mapping[str, tuple[Entry, ...]]:
+    """Those that are for others too."""
+    return _only(_in_namespace(world, owner), lambda one: not _is_private(one, owner))
+
+
+def _is_private(one: Entry, owner: str) -> bool:
+    return bool(one.selector) or one.export_to in ((".",), (owner,))
 
 
 @query
 def _entries(world: World, namespace: str, service_namespace: str, host: str) -> tuple[Entry, ...]:
+    """The rules for a host that count: of the first namespace whose most specific ones the client sees."""
     root = mesh_config(world).root_namespace
-    owners = [namespace, service_namespace, root] if namespace != root else [service_namespace, root]
-    for owner in dict.fromkeys(owners):
-        if owner and (found := _most_specific(_in_namespace(world, owner), host, namespace, owner)):
+    if namespace and (found := _most_specific((_private if namespace == root else _own)(world, namespace), host)):
+        return found
+    for owner in dict.fromkeys((service_namespace, root)):
+        closest = _most_specific(_exported(world, owner), host) if owner else ()
+        if found := tuple(one for one in closest if _is_for(one, namespace)):
             return found
     return ()
+
+
+def _is_for(one: Entry, namespace: str) -> bool:
+    """Whether what a namespace exports is for the other; `.` does not count here, as with Istio."""
+    return "*" in one.export_to or namespace in one.export_to
+
+
+class Group(NamedTuple):
+    """Rules for a host that are joined: those that the same namespaces see and the same pods are picked by."""
+
+    export_to: frozenset[str]
+    selector: tuple[tuple[str, str], ...]
+    refs: tuple[ObjectRef, ...]
+
+
+def _groups(entries: Iterable[Entry]) -> list[Group]:
+    """Istio's mergeDestinationRule: a rule that all see who see an older one is joined to it."""
+    found: list[Group] = []
+    for one in sorted(entries, key=lambda each: (not each.selector, each)):
+        sees, alone = frozenset(one.export_to), True
+        for index, group in enumerate(found):
+            if group.selector == one.selector and sees >= group.export_to:
+                found[index] = group._replace(refs=(*group.refs, one.ref))
+                alone = False
+        if alone:
+            found.append(Group(sees, one.selector, (one.ref,)))
+    return found
 
 
 @query
 def rule_of(world: World, scope: Scope, host: str) -> Rule | None:
     """The rule that holds for proxies of the scope when they call the host; None where there is none."""
+    groups = _groups_for(world, scope, host)
+    picked = next((one.refs for one in groups if one.selector and scope.matches(dict(one.selector))), ())
+    return _joined(world, picked) if picked else inbound_rule_of(world, scope, host)
+
+
+@query
+def inbound_rule_of(world: World, scope: Scope, host: str) -> Rule | None:
+    """The rule that holds for what comes to the host at proxies of the scope: one that picks its clients does not."""
+    refs = next((one.refs for one in reversed(_groups_for(world, scope, host)) if not one.selector), ())
+    return _joined(world, refs)
+
+
+def _groups_for(world: World, scope: Scope, host: str) -> list[Group]:
     service = service_of(world, scope, host)
-    entries = _entries(world, scope.namespace, service.namespace if service else "", host)
-    picked = [one for one in entries if one.selector and one.ref.namespace == scope.namespace]
-    chosen = next((one.selector for one in picked if scope.matches(dict(one.selector))), ())
-    return _joined(world, tuple(one.ref for one in entries if one.selector == chosen))
+    return _groups(_entries(world, scope.namespace, service.namespace if service else "", host))
 
 
 @query
@@ -187,6 +247,13 @@ def policy_of(world: World, scope: Scope, host: str, port: int, subset: str = ""
         proxy_protocol=over.proxy_protocol or found.proxy_protocol,
         retry_budget=over.retry_budget or found.retry_budget,
     )
+
+
+@query
+def inbound_pool(world: World, scope: Scope, host: str, port: int) -> ConnectionPoolSettings | None:
+    """How much may come to a port of the host at once, as its own DestinationRule says."""
+    rule = inbound_rule_of(world, scope, host)
+    return _at_port(rule.traffic_policy, port, rule.refs)[0].connection_pool if rule else None
 
 
 def _at_port(policy: TrafficPolicy | None, port: int, refs: tuple[ObjectRef, ...]) -> tuple[Policy, bool]:

@@ -21,13 +21,14 @@ from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import visible
 from mesh.routing.ingress import ingress_hosts, ingress_selector, ingresses
 from mesh.routing.parents import Section, is_ours, listener_hosts
-from mesh.world.index import targets_of
+from mesh.world.index import ServiceKey, own_service, targets_of
 from mesh.world.memo import query
 from mesh.world.proxy import GATEWAY_NAME, Scope
 from mesh.world.sidecars import mesh_config
 from mesh.world.world import World
 
 ANY = "0.0.0.0"
+LITERAL_PORTS = "experimental.istio.io/disable-gateway-port-translation"
 PROTOCOLS = {"HTTP": Protocol.HTTP, "HTTPS": Protocol.HTTPS, "TLS": Protocol.TLS, "TCP": Protocol.TCP}
 
 Ports = tuple[tuple[int, int], ...]
@@ -72,12 +73,10 @@ class Server(NamedTuple):
         """The listener that it is."""
         return Section(self.ref.namespace, self.ref.name, self.name)
 
-    def takes(self, namespace: str, host: str) -> str:
-        """The host for which a route of that namespace and host holds here: what both allow; empty for none."""
-        for where, mine in self.hosts:
-            if where in ("*", namespace) and (both := narrower(mine, host)):
-                return both
-        return ""
+    def takes(self, namespace: str, host: str) -> tuple[str, ...]:
+        """The hosts for which a route of that namespace and host holds here: what both allow."""
+        mine = (narrower(one, host) for where, one in self.hosts if where in ("*", namespace))
+        return tuple(dict.fromkeys(one for one in mine if one))
 
 
 class Place(NamedTuple):
@@ -91,7 +90,14 @@ class Place(NamedTuple):
 def gateway_ports(world: World, instance: Instance) -> Ports:
     """The ports of the Services that lead to a gateway's pod."""
     targets = targets_of(world, instance.namespace, instance.pod, instance.labels, instance.addresses)
-    return tuple(sorted({(target.port.number, target.number) for target in targets}))
+    asked = (one for one in targets if not _is_literal(world, one.key))
+    return tuple(sorted({(target.port.number, target.number) for target in asked}))
+
+
+def _is_literal(world: World, key: ServiceKey) -> bool:
+    """Whether a Service's label says that a Gateway's ports are the pod's own."""
+    service = own_service(world, key)
+    return service is not None and LITERAL_PORTS in service.meta.labels
 
 
 @query
@@ -108,7 +114,7 @@ def servers(world: World, scope: Scope, ports: Ports) -> Mapping[Place, tuple[Se
     for address, made in every:
         place = Place(address, leads_to.get(made.number, made.number))
         beside = found.setdefault(place, [])
-        if not beside or _kind(beside[0]) == _kind(made) != "tcp":
+        if not beside or (_kind(beside[0]) == _kind(made) != "tcp" and not _twice(made, beside)):
             beside.append(made)
     return {place: tuple(all_) for place, all_ in sorted(found.items())}
 
@@ -195,6 +201,15 @@ def _listener_tls(listener: Listener, namespace: str) -> ServerTLSSettings | Non
     return ServerTLSSettings(mode="SIMPLE", credential_names=tuple(names))
 
 
+def _twice(server: Server, beside: list[Server]) -> bool:
+    """Whether an older server has TLS for one of a server's names already: then it is left out, with all of its names
+    (Istio's CheckDuplicates). Gateway API's listeners are told by their statuses, and Ingresses share.
+    """
+    if server.tls is None or server.ref.kind != "Gateway":
+        return False
+    return any(one.tls is not None and set(one.hosts) & set(server.hosts) for one in beside)
+
+
 def _host(text: str, namespace: str) -> tuple[str, str]:
     where, slash, host = text.rpartition("/")
     return (namespace if where == "." else where) if slash else "*", host
@@ -232,9 +247,10 @@ def ruled(world: World, scope: Scope, server: Server) -> tuple[Ruled, ...]:
         return (*(Ruled(host, server, ref) for host, refs in taken.items() for ref in refs), own)
     if server.ref.kind == "Ingress":
         pairs = [(host, ref) for host, refs in ingress_hosts(world).items() for ref in refs]
-        return tuple(Ruled(both, server, ref) for host, ref in pairs if (both := server.takes(ref.namespace, host)))
+        return tuple(Ruled(both, server, ref) for host, ref in pairs for both in server.takes(ref.namespace, host))
     found = []
     for entry in sorted(visible(world, scope.namespace, server.gateway, None)):
-        hosts = (server.takes(entry.ref.namespace, host) for host in entry.hosts)
-        found += [Ruled(host, server, entry.ref) for host in hosts if host]
+        found += [
+            Ruled(both, server, entry.ref) for host in entry.hosts for both in server.takes(entry.ref.namespace, host)
+        ]
     return tuple(dict.fromkeys(found))

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from common.envoy.parts import Message
 from mesh.build.hostroutes import host_routes, ruled_routes
 from mesh.build.metrics import told_to
-from mesh.build.outbound import ANY, listener_binds
+from mesh.build.outbound import listener_binds, table_at, unknown_to
 from mesh.build.routes import MAX_BODY
 from mesh.model.meta import ObjectRef
-from mesh.model.names import ALLOW_ANY, BLOCK_ALL, PASSTHROUGH, host_forms
-from mesh.routing.attach import hosts_beside, mesh_routes
-from mesh.world.index import ServiceKey, registry_only, service_at, service_of
+from mesh.model.names import ALLOW_ANY, BLOCK_ALL, host_forms
+from mesh.routing.attach import hosts_beside, mesh_routes, ruled_before
+from mesh.world.index import ServiceKey, aliases_of, registry_only, service_at, service_of
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
+from mesh.world.sidecars import egress_at, egress_of
 from mesh.world.world import World
 
 
@@ -30,12 +31,11 @@ def tables(world: World, scope: Scope) -> Mapping[str, tuple[tuple[ServiceKey, i
     """
     found: dict[str, tuple[tuple[ServiceKey, int], ...]] = {}
     for bind, bindings in listener_binds(world, scope).items():
-        if bind.address == ANY:
-            hosts = tuple((one.key, one.port) for one in bindings if one.kind in ("http", "auto"))
-            if hosts:
-                found[str(bind.port)] = hosts
-        elif bindings[0].kind == "auto":
-            found[f"{bindings[0].key.host}:{bindings[0].port}"] = ((bindings[0].key, bindings[0].port),)
+        hosts = tuple((one.key, one.port) for one in bindings if one.kind in ("http", "auto"))
+        if hosts:
+            table = table_at(bind, bindings)
+            hosts = hosts if table.isdecimal() else hosts[:1]
+            found[table] = tuple(dict.fromkeys((*found.get(table, ()), *hosts)))
     return found
 
 
@@ -51,7 +51,7 @@ def hosts_beside_of(world: World, scope: Scope, table: str) -> Mapping[str, Obje
     if not table.isdecimal():
         return {}
     known = frozenset(key.host for key, _ in table_hosts(world, scope, table))
-    return dict(hosts_beside(world, scope, int(table), known))
+    return hosts_beside(world, scope, int(table), known)
 
 
 @query
@@ -60,8 +60,18 @@ def table_domains(world: World, scope: Scope, table: str) -> Mapping[str, tuple[
     if not table.isdecimal():
         # the listener of one host's address: whatever the Host, it is meant
         return {f"{key.host}:{port}": ("*",) for key, port in table_hosts(world, scope, table)}
-    wanted = [(f"{key.host}:{port}", _domains(world, scope, key)) for key, port in table_hosts(world, scope, table)]
-    wanted += [(f"{host}:{table}", [host]) for host in hosts_beside_of(world, scope, table)]
+    port, hosts = int(table), table_hosts(world, scope, table)
+    # no Service has by a short name what is another's whole name
+    whole = {key.host for key, _ in hosts}
+    own = {key: [one for one in _domains(world, scope, key, port) if one == key.host or one not in whole]
+           for key, _ in hosts}  # fmt: skip
+    beside = hosts_beside_of(world, scope, table)
+    short = {domain: key.host for key, domains in own.items() for domain in domains}
+    later = {
+        host for host, ref in beside.items() if host in short and ruled_before(world, scope, short[host], port, ref)
+    }
+    wanted = [(f"{host}:{table}", [host]) for host in beside if host not in later]
+    wanted += [(f"{key.host}:{number}", own[key]) for key, number in hosts]
     taken = {"*"}  # it is for all other hosts
     found: dict[str, tuple[str, ...]] = {}
     for name, domains in wanted:
@@ -72,12 +82,21 @@ def table_domains(world: World, scope: Scope, table: str) -> Mapping[str, tuple[
     return found
 
 
-def _domains(world: World, scope: Scope, key: ServiceKey) -> list[str]:
+def _domains(world: World, scope: Scope, key: ServiceKey, port: int) -> list[str]:
+    """The names and addresses by which a host is called: its own, and those of Services that are aliases for it."""
     service = service_at(world, key)
     if service is None:
         return []
+    egress = egress_at(egress_of(world, scope), port)
+    aliases = aliases_of(world, service.hostname)
+    if egress is not None:
+        aliases = tuple(one for one in aliases if any(each.names(service.namespace, one) for each in egress))
+    names = [form for one in (service.hostname, *aliases) for form in host_forms(one, scope.namespace, scope.domain)]
+    if service.is_headless:
+        # each of its pods has a name below (StatefulSet)
+        names += [f"*.{one}" for one in names]
     addresses = [f"[{one}]" if ":" in one else one for one in service.addresses if "/" not in one]
-    return [*host_forms(service.hostname, scope.namespace, scope.domain), *addresses]
+    return [*names, *addresses]
 
 
 @query
@@ -91,7 +110,7 @@ def virtual_hosts(world: World, scope: Scope, table: str) -> tuple[str, ...]:
 def virtual_host(world: World, scope: Scope, table: str, name: str, domains: tuple[str, ...]) -> Message | None:
     """A virtual host (route.v3.VirtualHost); `domains` are its own in this table."""
     if name == ALLOW_ANY:
-        return _others(registry_only(world, scope))
+        return _others(registry_only(world, scope), unknown_to(world, scope))
     host, _, port = name.rpartition(":")
     if not domains:
         return None
@@ -133,7 +152,7 @@ def beside_ref(world: World, scope: Scope, table: str, host: str) -> ObjectRef |
     return hosts_beside_of(world, scope, table).get(host)
 
 
-def _others(closed: bool) -> Message:
+def _others(closed: bool, to: str) -> Message:
     """Hosts that nobody knows: on to the address that the app chose, or an answer that says so."""
     if closed:
         refused: Message = {"name": BLOCK_ALL, "match": {"prefix": "/"}, "direct_response": {"status": 502}}
@@ -141,7 +160,7 @@ def _others(closed: bool) -> Message:
     on: Message = {
         "name": ALLOW_ANY,
         "match": {"prefix": "/"},
-        "route": {"cluster": PASSTHROUGH, "timeout": "0s", "max_grpc_timeout": "0s"},
+        "route": {"cluster": to, "timeout": "0s", "max_grpc_timeout": "0s"},
     }
     return {"name": ALLOW_ANY, "domains": ["*"], "routes": [on], "include_request_attempt_count": True}
 

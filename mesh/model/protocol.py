@@ -89,6 +89,4 @@ def protocol_of(port: int, name: str, transport: str = "TCP", app_protocol: str 
     if name[:8].lower() == "grpc-web":
         return Protocol.GRPC_WEB
     found = protocol_named(name.partition("-")[0])
-    if found is Protocol.UDP:  # only a name: the port is TCP's
-        return Protocol.TCP
     return Protocol.TCP if found is Protocol.AUTO and port in _SERVER_FIRST else found

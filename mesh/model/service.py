@@ -14,6 +14,9 @@ from mesh.model.reading import ABSENT, Reading
 from mesh.model.shape import EMPTY, flag, one_of, port, read, shape_of, sub, subs, text, text_map, texts, whole
 from mesh.model.workload import Workload, part
 
+# Says of a Service or a ServiceEntry what trafficDistribution says of a Service.
+DISTRIBUTION = "networking.istio.io/traffic-distribution"
+
 
 class Resolution(StrEnum):
     """How the endpoints of a Service are found."""
@@ -206,8 +209,7 @@ def service(thing: Mapping[str, Any], meta: Meta, r: Reading) -> Service:
         publish_not_ready=spec.publish_not_ready_addresses,
         session_affinity=affinity,
         internal_traffic_policy=spec.internal_traffic_policy,
-        traffic_distribution=spec.traffic_distribution
-        or meta.annotations.get("networking.istio.io/traffic-distribution", ""),
+        traffic_distribution=meta.annotations.get(DISTRIBUTION) or spec.traffic_distribution,
     )
 
 

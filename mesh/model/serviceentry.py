@@ -9,7 +9,7 @@ from mesh.model.common import PROTOCOLS, WorkloadSelector, export_to
 from mesh.model.meta import Meta
 from mesh.model.protocol import Protocol, protocol_named
 from mesh.model.reading import Reading
-from mesh.model.service import Resolution, Service, ServicePort
+from mesh.model.service import DISTRIBUTION, Resolution, Service, ServicePort
 from mesh.model.shape import one_of, port, sub, subs, text, texts
 from mesh.model.workload import Workload
 
@@ -94,8 +94,6 @@ class ServiceEntry:
                 r.error("conflict", f"{one.number} is there twice", "ports", index, "number")
             names.add(one.name)
             numbers.add(one.number)
-            if one.target_port and self.resolution == "NONE":
-                r.warn("no-effect", "NONE goes to where the client meant to go", "ports", index, "targetPort")
 
     def _check_endpoints(self, r: Reading) -> None:
         names = {one.name for one in self.ports}
@@ -134,6 +132,7 @@ class ServiceEntry:
                 workload_selector=self.workload_selector.labels if self.workload_selector else None,
                 endpoints=self.endpoints,
                 subject_alt_names=self.subject_alt_names,
+                traffic_distribution=self.meta.annotations.get(DISTRIBUTION, ""),
             )
             for host in self.hosts
         )

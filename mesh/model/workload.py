@@ -29,6 +29,8 @@ class Locality(NamedTuple):
 
 
 NOWHERE = Locality()
+# The label by which a pod or a WorkloadEntry says where it runs, instead of its node (Istio's).
+LOCALITY = "istio-locality"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,11 @@ class Pod:
     containers: tuple[Container, ...] = ()
     workload: str = ""
     """What made it, by name: a Deployment's."""
+
+    @property
+    def locality(self) -> str:
+        """Where it says itself that it runs, as `region.zone.subzone`; empty where its node's counts."""
+        return self.meta.labels.get(LOCALITY, "")
 
     @property
     def ip(self) -> str:

@@ -20,11 +20,8 @@ from mesh.routing.route import ConnectionRoute, Route
 from mesh.world.index import service_of
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
-from mesh.world.sidecars import Egress, egress_of, exported, mesh_config
+from mesh.world.sidecars import Sees, covers, egress_at, egress_of, exported, mesh_config
 from mesh.world.world import World
-
-Sees = tuple[Egress, ...] | None
-"""What a Sidecar lets in; None where nothing narrows what is exported."""
 
 
 class Entry(NamedTuple):
@@ -71,7 +68,7 @@ def visible(world: World, namespace: str, gateway: str, egress: Sees) -> tuple[E
 
 
 def _let_in(egress: Sees, owner: str, hosts: Iterable[str]) -> bool:
-    return egress is None or any(one.names(owner, host) for host in hosts for one in egress)
+    return egress is None or any(one.rules(owner, host) for host in hosts for one in egress)
 
 
 def _rank(entry: Entry, namespace: str) -> int:
@@ -127,6 +124,20 @@ def virtual_service_for(world: World, scope: Scope, host: str) -> ObjectRef | No
 
 
 @query
+def _http_rulers(world: World, namespace: str, host: str, egress: Sees) -> tuple[ObjectRef, ...]:
+    """Those whose http rules may hold for a host: all that name it, the oldest first; else the closest wildcard's."""
+    ruled = hosts_ruled(world, namespace, egress)
+    return ruled.exact.get(host.lower(), ()) or _rulers_of(world, namespace, host, egress)[:1]
+
+
+@query
+def _connection_rulers(world: World, namespace: str, host: str, egress: Sees) -> tuple[ObjectRef, ...]:
+    """Those whose tcp and tls rules may hold for a host: all that have to do with it, the oldest first (Istio's)."""
+    seen = visible(world, namespace, MESH, egress)
+    return tuple(entry.ref for entry in seen if any(covers(each, host) for each in entry.hosts))
+
+
+@query
 def virtual_service(world: World, ref: ObjectRef) -> VirtualService | None:
     """The object."""
     return world.get("VirtualService", ref.namespace, ref.name)  # type: ignore[no-any-return]
@@ -160,11 +171,24 @@ def mesh_routes(world: World, scope: Scope, host: str, port: int) -> tuple[Route
     Either Gateway API's routes or a VirtualService: the older, but that an HTTPRoute of the client's own namespace
     comes before all that is exported to everybody, and what a VirtualService says to few comes before both (Istio's).
     """
-    ref = virtual_service_for(world, scope, host)
+    ruled = _http_ruled(world, scope, host, port)
     rulers = service_rulers(world, scope, host, port)
-    if rulers and (ref is None or not _comes_before(world, scope, ref, rulers)):
+    if rulers and (ruled is None or not _comes_before(world, scope, ruled, rulers)):
         return service_routes(world, scope, host, port)
-    return http_routes(world, scope, ref, MESH, port) if ref else ()
+    return http_routes(world, scope, ruled, MESH, port) if ruled else ()
+
+
+def _http_ruled(world: World, scope: Scope, host: str, port: int) -> ObjectRef | None:
+    """The VirtualService that rules a host: the first that says anything to this scope at all."""
+    refs = _http_rulers(world, scope.namespace, host, egress_at(egress_of(world, scope), port))
+    return next((ref for ref in refs if http_routes(world, scope, ref, MESH, port)), None)
+
+
+def ruled_before(world: World, scope: Scope, host: str, port: int, other: ObjectRef) -> bool:
+    """Whether a host is ruled by a VirtualService that comes before the other: of two for one name it has it."""
+    ref = _http_ruled(world, scope, host, port)
+    order = [one.ref for one in visible(world, scope.namespace, MESH, egress_at(egress_of(world, scope), port))]
+    return ref is not None and order.index(ref) < order.index(other)
 
 
 def _comes_before(world: World, scope: Scope, ref: ObjectRef, rulers: tuple[Attached, ...]) -> bool:
@@ -196,7 +220,7 @@ def tls_routes_of(world: World, scope: Scope, ref: ObjectRef, gateway: str, port
 def tcp_routes(world: World, scope: Scope, host: str, port: int) -> tuple[ConnectionRoute, ...]:
     """For connections to a host from a sidecar, up to the first route that takes all; what none takes is the host's."""
     found: list[ConnectionRoute] = []
-    for ref in rulers_of(world, scope, host):
+    for ref in _connection_rulers(world, scope.namespace, host, egress_at(egress_of(world, scope), port)):
         for route in tcp_routes_of(world, scope, ref, MESH, port):
             found.append(route)
             if not route.subnets:
@@ -208,25 +232,27 @@ def tcp_routes(world: World, scope: Scope, host: str, port: int) -> tuple[Connec
 def tls_routes(world: World, scope: Scope, host: str, port: int) -> tuple[ConnectionRoute, ...]:
     """For TLS to a host from a sidecar; of two for the same server names the first alone."""
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], ConnectionRoute] = {}
-    for ref in rulers_of(world, scope, host):
+    for ref in _connection_rulers(world, scope.namespace, host, egress_at(egress_of(world, scope), port)):
         for route in tls_routes_of(world, scope, ref, MESH, port):
             found.setdefault((route.sni_hosts, route.subnets), route)
     return tuple(found.values())
 
 
-def hosts_beside(world: World, scope: Scope, port: int, known: Collection[str]) -> list[tuple[str, ObjectRef]]:
+@query
+def hosts_beside(world: World, scope: Scope, port: int, known: frozenset[str]) -> Mapping[str, ObjectRef]:
     """Hosts at a port that VirtualServices rule and no Service has, with who rules them.
 
     `known` are the hosts of Services with HTTP at that port. Istio's: a VirtualService that rules one of them brings
     its other hosts along; one that rules none of them counts at port 80 alone.
     """
     found: dict[str, ObjectRef] = {}
-    for entry in visible(world, scope.namespace, MESH, egress_of(world, scope)):
-        beside = [host for host in entry.hosts if not _meets(host, known)]
-        if beside and (port == 80 or len(beside) < len(entry.hosts)):
-            for host in beside:
-                found.setdefault(host, entry.ref)
-    return list(found.items())
+    for entry in visible(world, scope.namespace, MESH, egress_at(egress_of(world, scope), port)):
+        hosts = [host.lower() for host in entry.hosts]
+        beside = [host for host in hosts if host not in found and not _meets(host, known)]
+        along = port == 80 or any(_meets(host, known) for host in hosts)
+        if beside and along and http_routes(world, scope, entry.ref, MESH, port):
+            found.update(dict.fromkeys(beside, entry.ref))
+    return found
 
 
 def _meets(host: str, known: Collection[str]) -> bool:

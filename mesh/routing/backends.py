@@ -56,9 +56,10 @@ def target_of(destination: Destination, namespace: str, asker: Asker, *, connect
     host = whole_name(destination.host, namespace, asker.scope.domain)
     service = asker.service_of(host)
     if service is not None and service.resolution is Resolution.ALIAS:
-        named = asker.service_of(service.external_name)
-        if named is not None:
-            host, service = service.external_name, named
+        # Istio's: a sidecar's request goes by an alias only where that has the request's port too
+        if asker.gateway == MESH and not connection and service.port(asker.port) is None:
+            return Target(host, destination.port.number if destination.port else asker.port, destination.subset)
+        host, service = service.external_name, asker.service_of(service.external_name) or service
     if destination.port is not None:
         port = destination.port.number
     elif (asker.gateway != MESH or connection) and service is not None and len(service.ports) == 1:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
-from mesh.model.common import StringMatch
+from mesh.model.common import Destination, StringMatch
 from mesh.model.fields import Table
 from mesh.model.httprule import HTTPMatchRequest
+from mesh.model.reading import DOMAIN
 from mesh.model.shape import EMPTY
 from mesh.model.virtualservice import HTTPRoute, VirtualService
+from mesh.routing.backends import whole_name
 from mesh.routing.route import Origin
 
 V = TypeVar("V")
@@ -24,11 +26,10 @@ FindDelegate = Callable[[str, str], "VirtualService | None"]
 
 
 class Rule(NamedTuple):
-    """An http rule as it holds; short hosts belong to `namespace`, those of its mirrors to `mirror_namespace`."""
+    """An http rule as it holds; short hosts belong to `namespace`."""
 
     http: HTTPRoute
     namespace: str
-    mirror_namespace: str
     origins: tuple[Origin, ...]
 
 
@@ -38,7 +39,7 @@ def rules_of(service: VirtualService, find: FindDelegate) -> Iterator[Rule]:
     for index, rule in enumerate(service.http):
         origin = Origin(service.meta.ref, f"spec.http[{index}]", rule.name)
         if rule.delegate is None:
-            yield Rule(rule, namespace, namespace, (origin,))
+            yield Rule(rule, namespace, (origin,))
             continue
         delegate = find(rule.delegate.namespace or namespace, rule.delegate.name)
         if delegate is None:
@@ -46,22 +47,29 @@ def rules_of(service: VirtualService, find: FindDelegate) -> Iterator[Rule]:
         for number, leaf in enumerate(delegate.http):
             if leaf.delegate is not None:
                 continue
-            joined = _join(rule, leaf)
+            joined = _join(_mirroring(rule, namespace), leaf)
             if joined is not None:
-                mirrored = namespace if _inherits_mirror(rule, leaf) else delegate.meta.namespace
                 leaf_origin = Origin(delegate.meta.ref, f"spec.http[{number}]", leaf.name)
-                yield Rule(joined, delegate.meta.namespace, mirrored, (origin, leaf_origin))
+                yield Rule(joined, delegate.meta.namespace, (origin, leaf_origin))
 
 
-def _inherits_mirror(root: HTTPRoute, leaf: HTTPRoute) -> bool:
-    return bool(root.mirror or root.mirrors) and not (leaf.mirror or leaf.mirrors)
+def _mirroring(root: HTTPRoute, namespace: str) -> HTTPRoute:
+    """The rule with its mirrors' hosts whole, so that they mean the same in the delegate's namespace."""
+
+    def whole(one: Destination) -> Destination:
+        return replace(one, host=whole_name(one.host, namespace, DOMAIN))
+
+    return replace(
+        root,
+        mirror=whole(root.mirror) if root.mirror else None,
+        mirrors=tuple(replace(one, destination=whole(one.destination)) for one in root.mirrors),
+    )
 
 
 def _join(root: HTTPRoute, leaf: HTTPRoute) -> HTTPRoute | None:
     matches = _join_matches(root.match, leaf.match)
     if matches is None:
         return None
-    mirrors = root if _inherits_mirror(root, leaf) else leaf
     return replace(
         leaf,
         match=matches,
@@ -70,10 +78,12 @@ def _join(root: HTTPRoute, leaf: HTTPRoute) -> HTTPRoute | None:
         timeout=leaf.timeout if leaf.timeout is not None else root.timeout,
         retries=leaf.retries or root.retries,
         fault=leaf.fault or root.fault,
-        mirror=mirrors.mirror,
-        mirrors=mirrors.mirrors,
-        mirror_percent=mirrors.mirror_percent,
-        mirror_percentage=mirrors.mirror_percentage,
+        direct_response=leaf.direct_response or root.direct_response,
+        # each for itself, as Istio has it: a root's share holds for a leaf's mirror
+        mirror=leaf.mirror or root.mirror,
+        mirrors=leaf.mirrors or root.mirrors,
+        mirror_percent=leaf.mirror_percent if leaf.mirror_percent is not None else root.mirror_percent,
+        mirror_percentage=leaf.mirror_percentage or root.mirror_percentage,
         cors_policy=leaf.cors_policy or root.cors_policy,
         headers=leaf.headers or root.headers,
     )
@@ -124,16 +134,19 @@ def _conflict(root: HTTPMatchRequest, leaf: HTTPMatchRequest) -> bool:
         (root.method, leaf.method),
         (root.authority, leaf.authority),
     ]
-    for outer, inner in ((root.headers, leaf.headers), (root.query_params, leaf.query_params)):
+    for outer, inner in (
+        (root.headers, leaf.headers),
+        (root.without_headers, leaf.without_headers),
+        (root.query_params, leaf.query_params),
+    ):
         pairs += ((outer.get(name), text) for name, text in inner.items())
-    # a header that must not be there, where the root wants it
-    pairs += ((root.headers.get(name), text) for name, text in leaf.without_headers.items())
     return (
         any(_outside(outer, inner) for outer, inner in pairs)
         or root.ignore_uri_case != leaf.ignore_uri_case
         or (0 < root.port != leaf.port > 0)
         or any(root.source_labels.get(key, value) != value for key, value in leaf.source_labels.items())
-        or ("" != root.source_namespace != leaf.source_namespace != "")
+        # Istio's: a leaf that does not repeat it conflicts
+        or ("" != root.source_namespace != leaf.source_namespace)
         or (bool(root.gateways) and not set(leaf.gateways) <= set(root.gateways))
     )
 

@@ -20,7 +20,7 @@ from mesh.routing.route import Backend, ConnectionRoute, Origin, Route
 from mesh.world.index import service_of
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
-from mesh.world.sidecars import egress_of
+from mesh.world.sidecars import egress_at, egress_of
 from mesh.world.world import World
 
 KINDS = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
@@ -93,13 +93,13 @@ def service_rulers(world: World, scope: Scope, host: str, port: int) -> tuple[At
     service = service_of(world, scope, host)
     if service is None:
         return ()
-    owner, egress = service.namespace, egress_of(world, scope)
+    owner, egress = service.namespace, egress_at(egress_of(world, scope), port)
     mine = [
         one
         for one in attached_to(world, Parent(service.ref.kind, owner, service.ref.name))
         if one.ref.kind in ("HTTPRoute", "GRPCRoute")
         and one.parent.port in (None, port)
-        and (egress is None or any(each.names(one.ref.namespace, host) for each in egress))
+        and (egress is None or any(each.rules(one.ref.namespace, host) for each in egress))
     ]
     consumers = tuple(one for one in mine if one.ref.namespace == scope.namespace)
     return consumers or tuple(one for one in mine if one.ref.namespace == owner)

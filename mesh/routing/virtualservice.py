@@ -95,6 +95,8 @@ def _holds(match: Any, asker: Asker, namespace: str) -> bool:
         return asker.gateway in (gateway_name(one, namespace) for one in match.gateways)
     if match.gateways and asker.gateway not in (gateway_name(one, namespace) for one in match.gateways):
         return False
+    if asker.gateway != MESH and not isinstance(match, HTTPMatchRequest):
+        return True  # of what a gateway passes on nobody asks whose proxy it came from (Istio's l4SingleMatch)
     return asker.scope.matches(match.source_labels) and match.source_namespace in ("", asker.scope.namespace)
 
 
@@ -203,7 +205,7 @@ def _mirrors(rule: Rule, asker: Asker) -> tuple[Mirror, ...]:
         found.append((http.mirror, http.mirror_percentage.value if http.mirror_percentage else share))
     found += ((one.destination, one.percentage.value if one.percentage else 100.0) for one in http.mirrors)
     return tuple(
-        Mirror(target_of(destination, rule.mirror_namespace, asker), share) for destination, share in found if share > 0
+        Mirror(target_of(destination, rule.namespace, asker), share) for destination, share in found if share > 0
     )
 
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from common.envoy.sidecar import AccessLog
 from mesh.model.meta import ObjectRef
 from mesh.model.service import EndpointSlice, Resolution, Service, ServicePort
-from mesh.model.workload import NOWHERE, Locality, Pod, Workload
+from mesh.model.workload import LOCALITY, NOWHERE, Locality, Pod, Workload
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
-from mesh.world.sidecars import Egress, egress_of, exported, imported_destinations, mesh_config, sidecar_of
+from mesh.world.sidecars import Egress, egress_of, exported, inferred_destinations, mesh_config, sidecar_of
 from mesh.world.world import World
 
 
@@ -93,7 +94,18 @@ def _all_services(world: World) -> Iterable[Service]:
 
 @query
 def service_at(world: World, key: ServiceKey) -> Service | None:
-    """The Service of that key."""
+    """The Service of that key. What younger ServiceEntries of its namespace say of the same host is joined to it."""
+    service = own_service(world, key)
+    siblings = joined_entries(world, key)
+    if service is None or len(siblings) < 2:
+        return service
+    ports = {port.number: port for one in reversed(siblings) for port in one.ports}
+    first = [port.number for port in service.ports]
+    return replace(service, ports=tuple(ports[number] for number in dict.fromkeys([*first, *ports])))
+
+
+def own_service(world: World, key: ServiceKey) -> Service | None:
+    """The Service as its object alone has it."""
     value = world.get(key.ref.kind, key.ref.namespace, key.ref.name)
     if value is None or isinstance(value, Service):
         return value
@@ -101,48 +113,111 @@ def service_at(world: World, key: ServiceKey) -> Service | None:
 
 
 @query
+def joined_entries(world: World, key: ServiceKey) -> tuple[Service, ...]:
+    """A host's Services in its namespace that are one: the oldest ServiceEntry, which the key names, and those that say
+    the same of all but ports, addresses and endpoints (Istio's canMergeServices).
+    """
+    first = own_service(world, key)
+    if first is None or first.is_kubernetes:
+        return (first,) if first else ()
+    mine = [one for one in services_by_host(world).get(key.host, ()) if one.ref.namespace == key.ref.namespace]
+    if mine[0] != key:
+        return (first,)
+    others = (own_service(world, one) for one in mine[1:])
+    return (first, *(one for one in others if one and _is_one_with(first, one)))
+
+
+def _is_one_with(first: Service, other: Service) -> bool:
+    return (
+        (first.resolution, first.export_to, first.workload_selector)
+        == (other.resolution, other.export_to, other.workload_selector)
+        and first.meta.labels == other.meta.labels
+        and not other.is_kubernetes
+    )  # fmt: skip
+
+
+@query
 def visible_services(world: World, scope: Scope) -> Mapping[str, ServiceKey]:
-    """The hosts that proxies of the scope know, each with the one object that counts for them, sorted by host."""
-    default = mesh_config(world).default_service_export_to
-    egress, sent_to = egress_of(world, scope), imported_destinations(world, scope)
-    seen: dict[str, ServiceKey] = {}
-    for host, keys in services_by_host(world).items():
-        mine = []
-        for key in keys:
-            service = service_at(world, key)
-            if (
-                service
-                and exported(service.export_to, default, service.namespace, scope.namespace)
-                and (egress is None or host in sent_to or _imported(service, egress))
-            ):
-                mine.append(key)
+    """The hosts that proxies of the scope can send to, each with the one object that counts for them, sorted by host:
+    those that they know, and those that only a rule for them sends to.
+    """
+    found = dict(known_services(world, scope))
+    for host in inferred_destinations(world, scope):
+        if host not in found and (mine := _seen(world, scope, host)):
+            own = [key for key in mine if key.ref.namespace == scope.namespace]
+            found[host] = own[0] if own else min(mine, key=lambda key: key.ref.namespace)
+    return dict(sorted(found.items()))
+
+
+@query
+def known_services(world: World, scope: Scope) -> Mapping[str, ServiceKey]:
+    """The hosts that proxies of the scope know by name or address, each with the one object that counts for them."""
+    egress = egress_of(world, scope)
+    found: dict[str, ServiceKey] = {}
+    for host in services_by_host(world):
+        mine = _seen(world, scope, host)
+        if egress is not None:
+            mine = [key for key in mine if _imported(world, key, egress)]
         if mine:
-            # a Kubernetes Service first; else the scope's own namespace, so that nobody takes a host from elsewhere
-            own = next((key for key in mine if key.ref.namespace == scope.namespace), mine[0])
-            seen[host] = mine[0] if mine[0].ref.kind == "Service" else own
-    return dict(sorted(seen.items()))
+            # what the scope's own namespace says; a Kubernetes Service before any ServiceEntry; then the oldest
+            found[host] = next((key for key in mine if key.ref.namespace == scope.namespace), mine[0])
+    return found
 
 
-def _imported(service: Service, egress: tuple[Egress, ...]) -> bool:
-    return any(
-        one.names(service.namespace, service.hostname) and (not one.port or service.port(one.port)) for one in egress
+def _seen(world: World, scope: Scope, host: str) -> list[ServiceKey]:
+    default = mesh_config(world).default_service_export_to
+    return [
+        key
+        for key in services_by_host(world).get(host, ())
+        if (one := own_service(world, key)) and exported(one.export_to, default, one.namespace, scope.namespace)
+    ]
+
+
+def _imported(world: World, key: ServiceKey, egress: tuple[Egress, ...]) -> bool:
+    service = service_at(world, key)
+    return service is not None and any(
+        one.names(key.ref.namespace, key.host) and (not one.port or service.port(one.port)) for one in egress
     )
 
 
 @query
 def ports_seen(world: World, scope: Scope, key: ServiceKey) -> tuple[ServicePort, ...]:
-    """The ports of a host that proxies of the scope know."""
+    """The ports of a host that proxies of the scope can send to."""
     service = service_at(world, key)
     if service is None:
         return ()
     ports = tuple(one for one in service.ports if one.protocol != "UDP")
     egress = egress_of(world, scope)
-    if egress is None or key.host in imported_destinations(world, scope):
+    if egress is None:
         return ports
-    named = [one for one in egress if one.names(service.namespace, service.hostname)]
-    if any(not one.port for one in named):
-        return ports
-    return tuple(port for port in ports if any(one.port == port.number for one in named))
+    # those of listeners that name it; 0 is every port
+    seen = {one.port for one in egress if one.names(service.namespace, key.host)}
+    seen |= inferred_destinations(world, scope).get(key.host, frozenset())
+    return ports if 0 in seen else tuple(port for port in ports if port.number in seen)
+
+
+@query
+def aliases_of(world: World, host: str) -> tuple[str, ...]:
+    """The ExternalName Services that are other names for a host, also by way of another alias; sorted."""
+    return _aliases(world).get(host, ())
+
+
+@query
+def _aliases(world: World) -> Mapping[str, tuple[str, ...]]:
+    named = {
+        one.hostname: one.external_name
+        for one in world.all("Service").values()
+        if one.resolution is Resolution.ALIAS
+    }  # fmt: skip
+    found: dict[str, list[str]] = {}
+    for alias in sorted(named):
+        host, seen = named[alias], {alias}
+        while host in named and host not in seen:
+            seen.add(host)
+            host = named[host]
+        if host not in seen:  # a circle leads nowhere
+            found.setdefault(host, []).append(alias)
+    return {host: tuple(aliases) for host, aliases in found.items()}
 
 
 @query
@@ -159,6 +234,13 @@ def locality_of_node(world: World, name: str) -> Locality:
     return node.locality if node else NOWHERE
 
 
+def locality_of_pod(world: World, pod: Pod | None, node: str) -> Locality:
+    """Where a pod runs: by its own label, else its node's."""
+    if pod is not None and pod.locality:
+        return Locality.parse(pod.locality)
+    return locality_of_node(world, node) if node else NOWHERE
+
+
 @query
 def endpoints_of(world: World, key: ServiceKey, port: int) -> tuple[Endpoint, ...]:
     """The endpoints behind a port of a Service, that can be sent to now, sorted by address.
@@ -171,7 +253,13 @@ def endpoints_of(world: World, key: ServiceKey, port: int) -> tuple[Endpoint, ..
     if service is None or wanted is None:
         return ()
     if not service.is_kubernetes:
-        return _entry_endpoints(world, service, wanted)
+        entries = joined_entries(world, key)
+        return tuple(
+            endpoint
+            for one in entries
+            if (named := one.port_named(wanted.name))
+            for endpoint in _entry_endpoints(world, one, named)
+        )
     ready: dict[tuple[str, int], Endpoint] = {}
     ending: dict[tuple[str, int], Endpoint] = {}
     for one in world.group("EndpointSlice", ("service", service.namespace, service.name)):
@@ -186,7 +274,7 @@ def endpoints_of(world: World, key: ServiceKey, port: int) -> tuple[Endpoint, ..
             else:
                 continue
             pod = _target_pod(world, endpoint.target)
-            where = locality_of_node(world, endpoint.node_name) if endpoint.node_name else NOWHERE
+            where = locality_of_pod(world, pod, endpoint.node_name)
             for address in endpoint.addresses[:1]:
                 labels, workload = (pod.meta.labels, pod.workload) if pod else (EMPTY_LABELS, "")
                 into[address, number] = Endpoint(address, number, labels, where, endpoint.node_name, workload=workload)
@@ -204,14 +292,14 @@ def _entry_endpoints(world: World, service: Service, port: ServicePort) -> tuple
     if service.workload_selector is None:
         # DNS without endpoints resolves the host itself
         own = service.endpoints or ((Workload(service.hostname),) if service.resolution in BY_NAME else ())
-        return tuple(_of_workload(one, port, number if service.endpoints else port.number) for one in own)
+        return tuple(_of_workload(one, port, number) for one in own)
     wanted = set(service.workload_selector.items())
     found = [
         Endpoint(
             one.ip,
             number,
             one.meta.labels,
-            locality_of_node(world, one.node_name),
+            locality_of_pod(world, one, one.node_name),
             one.node_name,
             workload=one.workload,
         )
@@ -227,7 +315,8 @@ def _entry_endpoints(world: World, service: Service, port: ServicePort) -> tuple
 
 
 def _of_workload(one: Workload, port: ServicePort, number: int) -> Endpoint:
-    where = Locality.parse(one.locality) if one.locality else NOWHERE
+    said = one.locality or one.labels.get(LOCALITY, "")
+    where = Locality.parse(said) if said else NOWHERE
     return Endpoint(one.address, one.ports.get(port.name, number), one.labels, where, "", one.weight)
 
 

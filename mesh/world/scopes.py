@@ -56,7 +56,11 @@ def selected_labels(world: World) -> frozenset[str]:
 @query
 def locality_counts(world: World) -> bool:
     """Whether anything is decided by where a proxy runs: endpoints fail over by it, or are shared by it."""
-    return any(one.traffic_distribution for one in world.all("Service").values()) or any(
+    near = (
+        *world.all("Service").values(),
+        *(each for one in world.all("ServiceEntry").values() for each in one.services()),
+    )
+    return any(one.traffic_distribution for one in near) or any(
         policy.outlier_detection is not None or (policy.load_balancer and policy.load_balancer.locality_lb_setting)
         for rule in world.all("DestinationRule").values()
         for policy in _policies(rule)
@@ -74,7 +78,10 @@ def _policies(rule: DestinationRule) -> Iterable[TrafficPolicy | PortTrafficPoli
 @query
 def node_counts(world: World) -> bool:
     """Whether anything is decided by the node that a proxy runs on."""
-    return any(one.internal_traffic_policy == "Local" for one in world.all("Service").values())
+    return any(
+        one.internal_traffic_policy == "Local" or one.traffic_distribution.lower() == "prefersamenode"
+        for one in world.all("Service").values()
+    )
 
 
 @query
@@ -85,7 +92,9 @@ def scope_of_pod(
     known: Pod | None = world.get("Pod", namespace, pod)
     all_: Mapping[str, str] = known.meta.labels if known else dict(labels)
     asked = selected_labels(world)
-    if known and known.node_name and not any(where):
+    if known and known.locality:
+        where = Locality.parse(known.locality)
+    elif known and known.node_name and not any(where):
         where = locality_of_node(world, known.node_name)
     return Scope(
         "router" if kind == "router" else "sidecar",

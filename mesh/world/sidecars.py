@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from mesh.model.meshconfig import MeshConfig
+from mesh.model.names import narrower
 from mesh.model.sidecar import Sidecar
 from mesh.model.virtualservice import VirtualService
 from mesh.world.memo import query
@@ -53,9 +54,24 @@ class Egress(NamedTuple):
     captured: bool
     hosts: tuple[tuple[str, str], ...]
 
-    def names(self, namespace: str, host: str) -> bool:
-        """Whether it names this host of this namespace; `host` may be a wildcard."""
+    def rules(self, namespace: str, host: str) -> bool:
+        """Whether what this namespace says of a host counts here; either may be a wildcard for the other."""
         return any(where in ("*", namespace) and covers(pattern, host) for where, pattern in self.hosts)
+
+    def names(self, namespace: str, host: str) -> bool:
+        """Whether it names this host of this namespace: all that the host stands for, where it is a wildcard."""
+        return any(where in ("*", namespace) and narrower(pattern, host) == host for where, pattern in self.hosts)
+
+
+Sees = tuple[Egress, ...] | None
+"""What a Sidecar lets in; None where nothing narrows what is exported."""
+
+
+def egress_at(egress: Sees, port: int) -> Sees:
+    """The listener that counts at a port: the one that names it, else the one for all others; none where none is."""
+    if egress is None:
+        return None
+    return tuple(one for one in egress if one.port in (port, 0))[:1]
 
 
 def covers(pattern: str, host: str) -> bool:
@@ -83,50 +99,53 @@ def egress_of(world: World, scope: Scope) -> tuple[Egress, ...] | None:
             namespace, _, host = text.partition("/")
             if namespace != "~":
                 hosts.append((scope.namespace if namespace == "." else namespace, host))
+        if one.bind.startswith("unix:"):
+            continue
         port, protocol = (one.port.number, one.port.protocol.upper()) if one.port else (0, "")
         found.append(Egress(port, protocol, one.bind, one.capture_mode != "NONE", tuple(hosts)))
     return tuple(found)
 
 
-@query
-def imports(world: World, scope: Scope, namespace: str, host: str) -> bool:
-    """Whether an object of this namespace for this host counts for proxies of the scope, as far as Sidecar says."""
-    egress = egress_of(world, scope)
-    return egress is None or any(one.names(namespace, host) for one in egress)
+ALL_PORTS: frozenset[int] = frozenset({0})
 
 
 @query
-def imported_destinations(world: World, scope: Scope) -> frozenset[str]:
-    """Hosts that a VirtualService which counts sends to: they can be sent to though no egress names them."""
+def inferred_destinations(world: World, scope: Scope) -> Mapping[str, frozenset[int]]:
+    """Hosts that a VirtualService which counts sends to, each with the ports (0 for all): they have clusters though no
+    egress names them.
+    """
     egress = egress_of(world, scope)
     if egress is None:
-        return frozenset()
+        return {}
     default = mesh_config(world).default_virtual_service_export_to
-    found: set[str] = set()
+    found: dict[str, set[int]] = {}
     for one in world.all("VirtualService").values():
-        seen = exported(one.export_to, default, one.meta.namespace, scope.namespace)
-        if seen and any(each.names(one.meta.namespace, host) for host in _hosts(one, scope) for each in egress):
-            found.update(_destinations(one, scope))
-            for rule in one.http:
-                if rule.delegate:
-                    part = world.get(
-                        "VirtualService", rule.delegate.namespace or one.meta.namespace, rule.delegate.name
-                    )
-                    found.update(_destinations(part, scope) if part and part.is_delegate else ())
-    return frozenset(found)
+        if not exported(one.export_to, default, one.meta.namespace, scope.namespace):
+            continue
+        for each in egress:
+            if any(each.rules(one.meta.namespace, host) for host in _hosts(one, scope)):
+                for host, port in _destinations(world, one, scope):
+                    found.setdefault(host, set()).add(each.port or port)
+    return {host: frozenset(ports) for host, ports in found.items()}
 
 
 def _hosts(one: VirtualService, scope: Scope) -> Iterable[str]:
     return (absolute(host, one.meta.namespace, scope.domain) for host in one.hosts)
 
 
-def _destinations(one: VirtualService, scope: Scope) -> Iterable[str]:
-    routes = [each.route for rules in (one.http, one.tls, one.tcp) for each in rules]
-    mirrors = [rule.mirror for rule in one.http if rule.mirror]
-    mirrors += [each.destination for rule in one.http for each in rule.mirrors if each.destination]
-    for to in [*(each.destination for route in routes for each in route), *mirrors]:
-        if to:
-            yield absolute(to.host, one.meta.namespace, scope.domain)
+def _destinations(world: World, one: VirtualService, scope: Scope) -> Iterable[tuple[str, int]]:
+    rules: list[tuple[str, Any]] = [(one.meta.namespace, rule) for rule in (*one.http, *one.tls, *one.tcp)]
+    for http in one.http:
+        if http.delegate:
+            part = world.get("VirtualService", http.delegate.namespace or one.meta.namespace, http.delegate.name)
+            rules += [(part.meta.namespace, rule) for rule in part.http] if part and part.is_delegate else []
+    for namespace, rule in rules:
+        if rule.match and not any(match.source_namespace in ("", scope.namespace) for match in rule.match):
+            continue
+        targets = [each.destination for each in (*rule.route, *getattr(rule, "mirrors", ()))]
+        for to in [*targets, getattr(rule, "mirror", None)]:
+            if to:
+                yield absolute(to.host, namespace, scope.domain), to.port.number if to.port else 0
 
 
 def absolute(host: str, namespace: str, domain: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.build.locality import CLOSE, arranged, grouped
+from mesh.build.locality import SAME_NODE, SAME_ZONE, arranged, grouped
 from mesh.model.policy import Distribute, Failover, LocalityLbSetting
 from mesh.model.workload import NOWHERE, Locality
 from mesh.world.index import Endpoint
@@ -34,7 +34,7 @@ def test_near_before_far_where_outliers_are_left_out() -> None:
     assert levels(DEFAULT) == {"r1/z1/s1": 0, "r1/z1/s2": 1, "r1/z2/s1": 2, "r2/z1": 3, "r3/z1": 3}
 
 
-@pytest.mark.parametrize("setting", [None, DEFAULT, CLOSE])
+@pytest.mark.parametrize("setting", [None, DEFAULT, SAME_ZONE])
 def test_all_alike_where_nothing_would_fall_to_the_next(setting: LocalityLbSetting | None) -> None:
     assert set(levels(setting, outliers=False).values()) == {0}
 
@@ -60,7 +60,10 @@ def test_labels_alike_from_the_first_on() -> None:
         ("r2/z1", 2),
         ("r3/z1", 2),
     ]
-    assert levels(CLOSE) == {"r1/z1/s1": 0, "r1/z1/s2": 1, "r1/z2/s1": 2, "r2/z1": 3, "r3/z1": 3}
+    assert levels(SAME_ZONE) == {"r1/z1/s1": 0, "r1/z1/s2": 0, "r1/z2/s1": 1, "r2/z1": 2, "r3/z1": 2}
+    nodes = [ENDPOINTS[0]._replace(address=name, node=name) for name in ("a", "b")]
+    found = arranged(nodes, SAME_NODE, HERE, {}, outliers=True, node="b")
+    assert [(one.priority, one.endpoints[0].address) for one in found] == [(0, "b"), (1, "a")]
     assert levels(LocalityLbSetting(failover_priority=("version",)), labels={"version": "v0"})["r1/z1/s1"] == 0
 
 

@@ -42,7 +42,7 @@ def value(kind: str, text: str, **metadata: Any) -> Any:
         (53, "dns", "TCP", None, Protocol.TCP),
         (3306, "", "TCP", None, Protocol.TCP),
         (3306, "http", "TCP", None, Protocol.HTTP),
-        (80, "udp-a", "TCP", None, Protocol.TCP),
+        (80, "udp-a", "TCP", None, Protocol.UDP),
         (80, "tcp", "TCP", "http", Protocol.HTTP),
         (80, "http", "TCP", "HTTP2", Protocol.HTTP2),
         (80, "http", "TCP", "kubernetes.io/h2c", Protocol.HTTP2),
