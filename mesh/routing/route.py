@@ -69,7 +69,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HeaderChanges:
-    """Headers to set (replacing), add (a line beside what is there), join (to what is there, in one line) and remove."""
+    """Headers to set (replacing), add (a line beside what is there), join (to it, in one line) and remove."""
 
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
