@@ -18,6 +18,8 @@ PROGRAM = Program(
         "desc": "describe",
         "proxy-status": "proxy_status",
         "ps": "proxy_status",
+        "dashboard": "dashboard",
+        "dash": "dashboard",
         "completion": "completion",
         "serve": "serve",
         "analyze": "analyze",

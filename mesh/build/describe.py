@@ -1,4 +1,4 @@
-"""What bears on a pod or a Service, of all objects: for `pymesh describe`.
+"""What bears on a pod or a Service, of all objects: for `pymesh describe` and the dashboard.
 
 It asks the same queries that make a proxy's configuration, so that what it says is what the proxy is told.
 """
@@ -14,9 +14,9 @@ from mesh.model.problem import Problem
 from mesh.model.service import Service, ServicePort
 from mesh.model.workload import NOWHERE, Pod
 from mesh.routing.analysis import problems
-from mesh.routing.attach import mesh_routes, rulers_of
-from mesh.routing.route import Route
-from mesh.world.index import endpoints_of, service_at, services_by_host, targets_of
+from mesh.routing.attach import mesh_routes, rulers_of, tcp_routes, tls_routes
+from mesh.routing.route import ConnectionRoute, Route
+from mesh.world.index import Endpoint, ServiceKey, endpoints_of, service_at, services_by_host, targets_of
 from mesh.world.proxy import Scope
 from mesh.world.scopes import scope_of_pod
 from mesh.world.sidecars import sidecar_of
@@ -27,21 +27,23 @@ from mesh.world.world import World
 class OfService:
     """A Service, with what holds for it as proxies of its own namespace see it.
 
-    `targets` are the pod's ports that each of its ports leads to, by number; `endpoints` how many there are.
+    `targets` are the pod's ports that each of its ports leads to, by number; `endpoints` where they are.
     `subsets` are the DestinationRule's, each with whether the pod is in it (None where no pod is asked about).
     `routes` are the VirtualServices for its host: the first counts, the others are not heard.
     `tables` are the rules that HTTP requests to each port meet, in order; none where they go to the Service as it is.
+    `connections` are the rules that connections to each of the other ports meet.
     """
 
     service: Service
     ports: tuple[ServicePort, ...]
     targets: Mapping[int, tuple[int, ...]]
-    endpoints: Mapping[int, int]
+    endpoints: Mapping[int, tuple[Endpoint, ...]]
     rules: tuple[ObjectRef, ...]
     has_policy: bool
     subsets: tuple[tuple[str, Mapping[str, str], bool | None], ...]
     routes: tuple[ObjectRef, ...]
     tables: Mapping[int, tuple[Route, ...]]
+    connections: Mapping[int, tuple[ConnectionRoute, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,19 @@ def of_service(world: World, namespace: str, name: str, domain: str) -> Descript
     service: Service | None = world.get("Service", namespace, name)
     if service is None:
         return None
-    scope = Scope("sidecar", namespace, domain=domain)
-    services = (_service(world, scope, service, {}, None),)
-    return Description(None, services, None, _problems(world, namespace, [], services, None))
+    return _described(world, service, domain)
+
+
+def of_host(world: World, host: str, domain: str) -> Description | None:
+    """What bears on a host, a Service's or a ServiceEntry's; None if nobody has it."""
+    key = next(iter(services_by_host(world).get(host, ())), None)
+    service = service_at(world, key) if key else None
+    return _described(world, service, domain) if service else None
+
+
+def _described(world: World, service: Service, domain: str) -> Description:
+    services = (_service(world, Scope("sidecar", service.namespace, domain=domain), service, {}, None),)
+    return Description(None, services, None, _problems(world, service.namespace, [], services, None))
 
 
 def _service(
@@ -93,23 +105,32 @@ def _service(
         (one.name, one.labels, None if pod is None else set(one.labels.items()) <= set(pod.meta.labels.items()))
         for one in (rule.subsets if rule else ())
     )
-    key = next((one for one in services_by_host(world).get(host, ()) if one.ref == service.ref), None)
+    key = ServiceKey(host, service.ref)
     return OfService(
         service=service,
         ports=service.ports,
         targets={port: tuple(numbers) for port, numbers in targets.items()},
-        endpoints={port.number: len(endpoints_of(world, key, port.number)) for port in service.ports} if key else {},
+        endpoints={port.number: endpoints_of(world, key, port.number) for port in service.ports},
         rules=rule.refs if rule else (),
         has_policy=bool(rule and rule.traffic_policy is not None),
         subsets=subsets,
         routes=rulers_of(world, scope, host),
         tables={
+            port.number: table
+            for port in service.ports
+            if _is_http(port) and (table := mesh_routes(world, scope, host, port.number))
+        },
+        connections={
             port.number: found
             for port in service.ports
-            if (port.protocol.is_http or port.protocol.is_auto)
-            and (found := mesh_routes(world, scope, host, port.number))
+            if not _is_http(port)
+            and (found := tls_routes(world, scope, host, port.number) + tcp_routes(world, scope, host, port.number))
         },
     )
+
+
+def _is_http(port: ServicePort) -> bool:
+    return port.protocol.is_http or port.protocol.is_auto
 
 
 def _problems(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import http.client
 import json
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,10 +88,12 @@ def forwarded(kubernetes: Kubernetes, namespace: str, pod: str, port: int, whom:
 def get(connection: http.client.HTTPConnection, path: str, whom: str) -> Any:
     """A GET's JSON. Raises NotReadyError, and RefusedError for another status than 200."""
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
         answer = connection.getresponse()
         body = answer.read()
-    except (OSError, http.client.HTTPException) as error:
+        if answer.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+    except (OSError, EOFError, zlib.error, http.client.HTTPException) as error:
         raise NotReadyError(f"{whom} does not answer GET {path}: {error or type(error).__name__}") from error
     finally:
         connection.close()

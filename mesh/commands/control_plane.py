@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from common.errors import NotReadyError
@@ -29,7 +29,7 @@ def ask(args: argparse.Namespace, path: str, *, missing: bool = False) -> Iterat
 
     Raises NotReadyError, also where there is no replica at all.
     """
-    for whom, get in replicas(args):
+    for whom, get in finder(args)():
         try:
             yield get(path)
         except admin.RefusedError as error:
@@ -37,27 +37,42 @@ def ask(args: argparse.Namespace, path: str, *, missing: bool = False) -> Iterat
                 raise NotReadyError(f"{whom}: {error}") from error
 
 
-def replicas(args: argparse.Namespace) -> Iterator[tuple[str, admin.Get]]:
-    """Each replica's name, and what asks it."""
+def finder(args: argparse.Namespace) -> Callable[[], list[tuple[str, admin.Get]]]:
+    """What looks for the replicas whenever it is called: each one's name, and what asks it.
+
+    Raises UsageError, KubernetesError; the function NotReadyError where there is no replica.
+    """
     if args.debug_address:
         host, port = options.host_port("--debug-address", args.debug_address, "127.0.0.1:15014")
         where = args.debug_address
-        yield where, lambda path: admin.get(http.client.HTTPConnection(host, port, timeout=30), path, where)
-        return
+
+        def ask(path: str) -> Any:
+            return admin.get(http.client.HTTPConnection(host, port, timeout=30), path, where)
+
+        return lambda: [(where, ask)]
 
     from common.kube import Kubernetes
 
     kubernetes = Kubernetes(args.kubeconfig, args.context)
-    found = kubernetes.get("Pod", namespace=args.mesh_namespace)["items"]
-    pods = [one["metadata"]["name"] for one in found if _serves(one)]
-    if not pods:
-        raise NotReadyError(f"no pymesh is ready in namespace {args.mesh_namespace} (-i names another one)")
-    for pod in pods:
-        yield pod, admin.forwarded(kubernetes, args.mesh_namespace, pod, PORT, f"pod {args.mesh_namespace}/{pod}")
+
+    def find() -> list[tuple[str, admin.Get]]:
+        found = kubernetes.get("Pod", namespace=args.mesh_namespace)["items"]
+        pods = [one["metadata"]["name"] for one in found if is_ready(one) and _is_ours(one)]
+        if not pods:
+            raise NotReadyError(f"no pymesh is ready in namespace {args.mesh_namespace} (-i names another one)")
+        return [
+            (pod, admin.forwarded(kubernetes, args.mesh_namespace, pod, PORT, f"pod {args.mesh_namespace}/{pod}"))
+            for pod in pods
+        ]
+
+    return find
 
 
-def _serves(pod: dict[str, Any]) -> bool:
-    labels = pod["metadata"].get("labels") or {}
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether a Pod gets requests."""
     conditions = (pod.get("status") or {}).get("conditions") or ()
-    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
-    return ready and SELECTOR.items() <= labels.items()
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def _is_ours(pod: Mapping[str, Any]) -> bool:
+    return SELECTOR.items() <= (pod["metadata"].get("labels") or {}).items()

@@ -12,7 +12,6 @@ from mesh.errors import NotFoundError
 
 if TYPE_CHECKING:
     from mesh.build.describe import Description, OfService
-    from mesh.routing.route import Action, Match, Target, Text
 
 DESCRIPTION = """\
 Tell which Services lead to a pod, at which ports, and which DestinationRules and VirtualServices hold for them: as the
@@ -99,13 +98,15 @@ def lines(found: Description) -> Iterator[str]:
 
 
 def _service(one: OfService) -> Iterator[str]:
+    from mesh.routing.words import done, met
+
     service = one.service
     yield f"Service: {service.name}.{service.namespace}"
     for port in one.ports:
         named = f"{port.name} " if port.name else ""
         targets = one.targets.get(port.number)
         to = f" targets pod port {', '.join(map(str, targets))}" if targets else ""
-        count = one.endpoints.get(port.number, 0)
+        count = len(one.endpoints.get(port.number, ()))
         yield f"   Port: {named}{port.number}/{port.protocol}{to} ({count} endpoint{'' if count == 1 else 's'})"
     for ref in one.rules:
         yield f'DestinationRule: {ref.name}.{ref.namespace} for "{service.hostname}"'
@@ -123,48 +124,10 @@ def _service(one: OfService) -> Iterator[str]:
 
     for number, table in one.tables.items():
         yield f"Requests to port {number}:"
-        rows = [(_match(route.match), _action(route.action), ", ".join(map(str, route.origins[:1]))) for route in table]
+        rows = [(met(route.match), done(route.action), ", ".join(map(str, route.origins[:1]))) for route in table]
         widths = [max(len(row[at]) for row in rows) for at in range(2)]
         for matched, action, origin in rows:
             yield f"   {matched:<{widths[0]}}  {action:<{widths[1]}}  {origin}".rstrip()
-
-
-def _match(match: Match) -> str:
-    shown = [_text("", match.path)]
-    if match.method is not None:
-        shown.insert(0, _text("", match.method))
-    if match.authority is not None:
-        shown.append(_text("authority ", match.authority))
-    shown += [_text(f"{name}: ", text) for name, text in match.headers]
-    shown += [f"without {_text(f'{name}: ', text)}" for name, text in match.without_headers]
-    shown += [_text(f"?{name}=", text) for name, text in match.query]
-    return " ".join(shown)
-
-
-def _text(before: str, text: Text) -> str:
-    marks = {"prefix": "{}*", "segments": "{}*", "suffix": "*{}", "contains": "*{}*", "regex": "~{}", "present": "*"}
-    return before + marks.get(text.how, "{}").format(text.value)
-
-
-def _action(action: Action) -> str:
-    from mesh.routing.route import Forward, Redirect
-
-    if isinstance(action, Forward):
-        total = sum(backend.weight for backend in action.backends)
-        return (
-            ", ".join(
-                _target(backend.target) + (f" {100 * backend.weight / total:.3g}%" if len(action.backends) > 1 else "")
-                for backend in action.backends
-            )
-            or f"answered with {action.missing_status}"
-        )
-    return f"redirected with {action.status}" if isinstance(action, Redirect) else f"answered with {action.status}"
-
-
-def _target(target: Target) -> str:
-    if not target.host:
-        return "nowhere"
-    return f"{target.host}:{target.port}" + (f" ({target.subset})" if target.subset else "")
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     logs.configure(args.log_format, args.log_level)
     name = os.environ.get("POD_NAME") or os.uname().nodename
     ports = (Port(args.xds_address),) if args.xds_address else ()
-    settings = Settings(ports, args.debug_address, name)
+    settings = Settings(ports, args.debug_address, name, domain=args.domain)
     if args.files is not None:
         from mesh.sources.files import Files
 

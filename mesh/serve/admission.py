@@ -27,8 +27,9 @@ from mesh.model.gatewayapi import GROUP as GATEWAY_API
 from mesh.model.kinds import ISTIO, TELEMETRY, Kind, kind_of
 from mesh.model.problem import Problem
 from mesh.model.reading import DOMAIN
+from mesh.serve.follow import Tables
 from mesh.serve.metrics import Metrics
-from mesh.serve.trial import Tables, Trial
+from mesh.serve.trial import Trial
 from mesh.world.events import Key
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from mesh.model.reading import DOMAIN
 from mesh.serve import admission
 from mesh.serve.admission import Reviewer
 from mesh.serve.auth import Tokens
+from mesh.serve.dashboard.live import Live
 from mesh.serve.debug import application
 from mesh.serve.http import HttpPort
 from mesh.serve.metrics import Metrics
@@ -55,7 +56,8 @@ async def serve(source: Source, settings: Settings, tokens: Tokens | None = None
     plane = Plane(BY_KEY, metrics)
     status = Status(settings.name, plane, source, metrics)
     server = status.server = Server(plane, tokens, status.on_outcome)
-    http = [HttpPort("--debug-address", settings.debug_address, application(status, metrics))]
+    live = Live(plane, status, settings.domain)
+    http = [HttpPort("--debug-address", settings.debug_address, application(status, metrics, live))]
     reviewer = Reviewer(lambda: plane.world.tables if plane.ready.is_set() else None, settings.domain)
     if (port := settings.admission) is not None:
         app = admission.application(reviewer, metrics)
@@ -78,3 +80,4 @@ async def serve(source: Source, settings: Settings, tokens: Tokens | None = None
         for one in http:
             await one.stop()
         reviewer.close()
+        live.close()

@@ -6,36 +6,27 @@
 /debug/proxies    who is connected, and how far each is            what `proxy-status` shows
 /debug/config     what a proxy is to have                          ?proxy=POD.NAMESPACE
 /debug/problems   faults of objects
+/dashboard/       the page, and what it reads (mesh.serve.dashboard)
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from ipaddress import ip_address
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
 
+from mesh.serve.dashboard.app import Source
+from mesh.serve.dashboard.app import application as dashboard
+from mesh.serve.dashboard.guard import local
 from mesh.serve.metrics import Metrics
 from mesh.serve.status import Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def local(request: Request) -> None:
-    """Lets this machine's own in: people come by `kubectl port-forward`, which asks the API server who may."""
-    host = request.client.host if request.client else ""
-    with contextlib.suppress(ValueError):
-        address = ip_address(host)
-        mapped = getattr(address, "ipv4_mapped", None)
-        if address.is_loopback or (mapped is not None and mapped.is_loopback):
-            return
-    raise HTTPException(403, "only from this machine: use kubectl port-forward, or pymesh proxy-status")
-
-
-def application(status: Status, metrics: Metrics) -> FastAPI:
+def application(status: Status, metrics: Metrics, source: Source) -> FastAPI:
     """The application."""
     app = FastAPI(title="pymesh", docs_url=None, redoc_url=None, openapi_url=None)
     only_local = [Depends(local)]
@@ -82,6 +73,8 @@ def application(status: Status, metrics: Metrics) -> FastAPI:
                 for one in status.problems()
             ]
         )
+
+    app.mount("/dashboard", dashboard(source))
 
     @app.exception_handler(HTTPException)
     async def said(_: Request, error: HTTPException) -> Response:

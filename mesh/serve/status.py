@@ -75,6 +75,7 @@ class Status:
             "kind": proxy.kind,
             "pod": proxy.pod,
             "namespace": proxy.namespace,
+            "workload": str(proxy.metadata.get("WORKLOAD_NAME") or ""),
             "cluster_id": str(proxy.metadata.get("CLUSTER_ID") or ""),
             "address": proxy.addresses[0] if proxy.addresses else "",
             "envoy": proxy.version,
