@@ -1,8 +1,9 @@
 """The listeners at which the sidecar itself is asked; the pod's rules never capture these ports.
 
     15021  /healthz/ready       200 once Envoy serves (its admin's /ready), for kubelet's readiness probe of the sidecar
-    15020  /app-health/…        the app's own probes (`probes`); also /healthz/ready and /stats/prometheus
-    15090  /stats/prometheus    Envoy's counters, for Prometheus
+    15020  /app-health/…        the app's own probes (`probes`); also /healthz/ready
+           /stats/prometheus    Envoy's metrics and the app's (`scrape`)
+    15090  /stats/prometheus    Envoy's alone
 
 Of the admin API only these two GET requests are reachable from outside the pod.
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from common.envoy import probes
+from common.envoy import probes, scrape
 from common.envoy.parts import Message, address, cluster, endpoint, http_manager, wildcard
 from common.envoy.sidecar import Sidecar
 
@@ -24,16 +25,17 @@ READY_PATH = "/healthz/ready"
 
 def listeners(sidecar: Sidecar) -> list[Message]:
     """A listener for each of the sidecar's own ports; the status port may be 0, for none."""
-    metrics = _to_admin("/stats/prometheus", "/stats/prometheus")
+    app = scrape.app_of(sidecar.app_metrics)
     probe_routes, probe_filters = probes.routes(sidecar.probers), probes.filters(sidecar.probers)
     is_ready = _to_admin(READY_PATH, "/ready")
     if sidecar.discovery:
         is_ready = {"match": is_ready["match"], "route": {"cluster": READY}}
-    status = [_listener("status", sidecar.status_port, [is_ready, metrics, *probe_routes], probe_filters)]
+    routes, filters = [is_ready, scrape.route(app), *probe_routes], [*probe_filters, scrape.http_filter()]
+    status = [_listener("status", sidecar.status_port, routes, filters)]
     return [
         *(status if sidecar.status_port else ()),
         *(() if sidecar.discovery else (ready(sidecar.ready_port),)),
-        _listener("metrics", sidecar.metrics_port, [metrics]),
+        _listener("metrics", sidecar.metrics_port, [scrape.route()], [scrape.http_filter()]),
     ]
 
 
@@ -44,9 +46,10 @@ def ready(port: int = 15021) -> Message:
 
 def clusters(sidecar: Sidecar) -> list[Message]:
     """The admin API, and the app as its probes ask for it."""
+    page = scrape.clusters(sidecar.admin_port, sidecar.ip, scrape.app_of(sidecar.app_metrics))
     admin = cluster(ADMIN, "STATIC", load_assignment=endpoint(ADMIN, "127.0.0.1", sidecar.admin_port))
     ready = cluster(READY, "STATIC", load_assignment=endpoint(READY, "127.0.0.1", sidecar.ready_port))
-    return [admin, *([ready] if sidecar.discovery else ()), *probes.clusters(sidecar.probers)]
+    return [admin, *([ready] if sidecar.discovery else ()), *page, *probes.clusters(sidecar.probers)]
 
 
 def admin(sidecar: Sidecar) -> Message:
@@ -60,6 +63,7 @@ def _listener(name: str, port: int, routes: list[Message], filters: Iterable[Mes
         "address": wildcard(port),
         # kubelet is answered also when clients have used up what connections there may be
         "ignore_global_conn_limit": True,
+        "per_connection_buffer_limit_bytes": scrape.MAX_BYTES,
         "filter_chains": [{"filters": [http_manager(name, routes, filters=filters, generate_request_id=False)]}],
     }
 

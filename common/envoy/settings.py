@@ -30,6 +30,7 @@ def envoy_bootstrap(
     *,
     mesh: Mapping[str, Any] | None = None,
     probers: Mapping[str, Mapping[str, Any]] | None = None,
+    app_metrics: Mapping[str, str] | None = None,
     mode: str = "REDIRECT",
     status_port: int = 15020,
     service_cluster: str = "$(POD_NAMESPACE)",
@@ -68,6 +69,7 @@ def envoy_bootstrap(
     arguments = {
         "mesh": asked,
         "probers": probers or {},
+        "app_metrics": app_metrics or {},
         "mode": mode,
         "status_port": status_port,
         "router": router,
@@ -82,6 +84,7 @@ def _behind_node(arguments: str) -> str:
     pod = json.loads(arguments)
     sidecar = Sidecar(
         probers=pod["probers"],
+        app_metrics=pod["app_metrics"],
         transparent=pod["mode"] == "TPROXY",
         status_port=pod["status_port"],
         router=pod["router"],

@@ -46,6 +46,8 @@ class Sidecar:
     `probers` are the app's own probes and hooks by the path on `status_port` that kubelet now asks instead:
     {"/app-health/web/livez": {"httpGet": {"port": 8080, "path": "/live"}, "timeoutSeconds": 1}}, each with one of
     httpGet, tcpSocket and grpc as in the Kubernetes API, and port a number.
+    `app_metrics` says where the app's own metrics are that Prometheus is to find with the proxy's, as annotations
+    prometheus.io/… do: {"port": "9090", "path": "/metrics"}.
     `registry_only` closes the way out: HTTP is answered 502, other TCP is closed (outboundTrafficPolicy REGISTRY_ONLY).
     `transparent` takes inbound connections by TPROXY, whose sockets keep the address the client asked for.
     `discovery` is the control plane that tells it the rest; without one the bootstrap says all there is. A gateway has
@@ -61,6 +63,7 @@ class Sidecar:
     locality: Mapping[str, str] = field(default_factory=dict)
     probers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     access_log: AccessLog | None = field(default_factory=AccessLog)
+    app_metrics: Mapping[str, str] = field(default_factory=dict)
     registry_only: bool = False
     transparent: bool = False
     router: bool = False

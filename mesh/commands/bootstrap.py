@@ -161,10 +161,19 @@ def _sidecar(args: argparse.Namespace, objects: list[Mapping[str, Any]]) -> Side
         locality=_locality(node, objects),
         router=router,
         discovery=_discovery(args),
+        app_metrics=_app_metrics(thing),
         transparent=args.mode == "TPROXY",
         admin_port=args.admin_port,
         **told,
     )
+
+
+def _app_metrics(thing: Mapping[str, Any]) -> dict[str, str]:
+    """Where the app's own metrics are, as the Pod's annotations say it."""
+    annotations = (thing.get("metadata") or {}).get("annotations") or {}
+    found = {field: str(annotations.get(f"prometheus.io/{field}") or "") for field in ("scrape", "port", "path")}
+    # an injected pod's say where the proxy is
+    return {} if found["port"] == "15020" else found
 
 
 def _pod(args: argparse.Namespace, objects: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Pod | None]:

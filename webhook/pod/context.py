@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from webhook.pod import annotations as names
-from webhook.pod import podtree, probes
+from webhook.pod import podtree, probes, prometheus
 from webhook.pod.podtree import Pod
 from webhook.pod.probes import Probers
 from webhook.pod.workload import Workload
@@ -39,12 +39,14 @@ class Context:
         proxy: ProxyConfig,
         namespace: Mapping[str, Any] | None,
         earlier_probers: Probers,
+        earlier_metrics: str | None = None,
     ) -> None:
         self._settings = settings
         self._pod = pod
         self._workload = workload
         self._namespace = namespace
         self._earlier_probers = earlier_probers
+        self._earlier_metrics = earlier_metrics
         self.proxy = proxy
         self.annotations = podtree.annotations_of(pod)
         self.labels = podtree.labels_of(pod)
@@ -110,6 +112,13 @@ class Context:
             return {}
         return probes.collect(self._pod, self._earlier_probers)
 
+    @cached_property
+    def app_metrics(self) -> dict[str, str]:
+        """Where the app's own metrics are that the proxy shows with its own: `scrape`, `path`, `port`; or empty."""
+        settings = self._settings
+        port = metrics_port(settings, self.annotations, self.proxy)
+        return prometheus.app_metrics(self.annotations, port, self._earlier_metrics, default=settings.prometheus_merge)
+
     def _namespace_annotation(self, name: str) -> str:
         value = ((self._namespace or {}).get("annotations") or {}).get(name)
         return value if isinstance(value, str) else ""
@@ -125,6 +134,18 @@ def probe_port(settings: Settings, annotations: Mapping[str, str], proxy: ProxyC
     asked = names.status_port(annotations)
     if settings.profile == ISTIO:
         return settings.status_port if asked is None else asked
+    return _own_port(asked, proxy)
+
+
+def metrics_port(settings: Settings, annotations: Mapping[str, str], proxy: ProxyConfig) -> int | None:
+    """The proxy's port at which its metrics, and the app's with them, are read; None where it has none.
+
+    Istio's injector asks the mesh's proxy configuration alone.
+    """
+    return settings.status_port if settings.profile == ISTIO else _own_port(names.status_port(annotations), proxy)
+
+
+def _own_port(asked: int | None, proxy: ProxyConfig) -> int | None:
     return (int(proxy["statusPort"]) if asked is None else asked) or None
 
 

@@ -40,7 +40,7 @@ class Status:
         )
 
 
-def stripped(pod: Pod, status: Status | None, status_port: int) -> Pod:
+def stripped(pod: Pod, status: Status | None, status_port: int | None) -> Pod:
     """The pod as its author wrote it, for templates to read: without what an earlier injection added."""
     if status is not None:
         spec = dict(podtree.spec_of(pod))

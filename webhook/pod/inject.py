@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from webhook.pod import annotations as names
 from webhook.pod import earlier, finish, overlay, podtree, probes, prometheus, users
-from webhook.pod.context import Context, is_openshift, probe_port
+from webhook.pod.context import Context, is_openshift, metrics_port, probe_port
 from webhook.pod.decide import Decision as Decision
 from webhook.pod.decide import decide
 from webhook.pod.earlier import Status
@@ -90,7 +90,8 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     status = Status.of(pod)
     pod, carried = earlier.without_carried(pod) if status is not None else (pod, {})
     earlier_probers = probes.parse(carried.get(probes.VARIABLE))
-    authored = earlier.stripped(pod, status, settings.status_port)
+    scraped_at = metrics_port(settings, annotations, proxy)
+    authored = earlier.stripped(pod, status, scraped_at)
     context = Context(
         settings,
         authored,
@@ -99,6 +100,7 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
         proxy=proxy,
         namespace=request.namespace_metadata,
         earlier_probers=earlier_probers,
+        earlier_metrics=carried.get(prometheus.VARIABLE),
     )
     overlaid = overlay.lay_over(settings, pod, context, status)
     pod = users.with_users_of(overlaid.pod, authored, context)
@@ -108,7 +110,7 @@ def _injected(settings: Settings, request: Request, original: Pod) -> Pod:
     if sidecar is not None and environment:
         pod = podtree.with_container(pod, sidecar, podtree.with_variables(sidecar, environment))
     app_metrics = carried.get(prometheus.VARIABLE)
-    pod = prometheus.merge_metrics(pod, settings.status_port, app_metrics, default=settings.prometheus_merge)
+    pod = prometheus.merge_metrics(pod, scraped_at, app_metrics, default=settings.prometheus_merge)
     pod = _with_probes(pod, earlier_probers, probe_port(settings, podtree.annotations_of(pod), proxy))
     finish.check_arguments(pod)
     pod = finish.marked(

@@ -68,7 +68,7 @@ def uninject(pod: Pod) -> Pod:
     annotations = _own_annotations(metadata["annotations"], env, redirected=INIT in added["initContainers"])
     metadata = dict(metadata)
     _set(metadata, "labels", _without(metadata.get("labels") or {}, _derived_labels(metadata.get("labels") or {}, env)))
-    _set(metadata, "annotations", _without(dict(annotations), _derived_annotations(first, revision, env)))
+    _set(metadata, "annotations", _without(dict(annotations), _derived_annotations(first, revision)))
     return {**pod, "metadata": metadata, "spec": spec}
 
 
@@ -135,11 +135,8 @@ def _derived_labels(labels: Mapping[str, str], env: Mapping[str, str]) -> dict[s
     }
 
 
-def _derived_annotations(first: str | None, revision: object, env: Mapping[str, str]) -> dict[str, object]:
-    # a sidecar without Istio's agent has nobody to merge metrics, and the profile standalone says so
-    agent = "PROXY_CONFIG" in env
+def _derived_annotations(first: str | None, revision: object) -> dict[str, object]:
     return {
-        names.PROMETHEUS_MERGE: None if agent else "false",
         names.REVISION: revision,
         names.DEFAULT_CONTAINER: first,
         names.DEFAULT_LOGS_CONTAINER: first,

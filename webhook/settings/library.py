@@ -28,6 +28,7 @@ NAMES = frozenset(
         "uid",
         "gid",
         "probers",
+        "app_metrics",
     ]
 )
 

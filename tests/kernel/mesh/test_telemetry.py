@@ -21,6 +21,7 @@ import yaml
 
 from demo.network import Network, address
 from tests.kernel.netns import inside
+from tests.parts import Prometheus
 
 ROOT = Path(__file__).parents[3]
 PYINIT = [sys.executable, "-m", "init", "-u", "1337", "-b", "*", "-d", "15090,15021,15020", "-i", "*", "-m", "REDIRECT"]
@@ -28,13 +29,14 @@ HOST = "reviews.shop.svc.cluster.local"
 VIP = "10.77.0.50"
 
 
-def pod(name: str, ip: str, **labels: str) -> dict[str, Any]:
+def pod(name: str, ip: str, annotations: dict[str, str] | None = None, **labels: str) -> dict[str, Any]:
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-v1-5d4", "controller": True, "uid": "u"}
     labels |= {"app": name, "version": "v1", "pod-template-hash": "5d4"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": "shop", "labels": labels, "ownerReferences": [owner]},
+        "metadata": {"name": name, "namespace": "shop", "labels": labels, "ownerReferences": [owner]}
+        | ({"annotations": annotations} if annotations else {}),
         "spec": {"containers": [{"name": name}]},
         "status": {"podIP": ip, "podIPs": [{"ip": ip}]},
     }
@@ -102,7 +104,7 @@ TELEMETRY = {
 }
 OBJECTS = [
     pod("web", address("client")),
-    pod("reviews", address("pod")),
+    pod("reviews", address("pod"), {"prometheus.io/port": "9080", "prometheus.io/path": "/metrics"}),
     *service("reviews", VIP, "shop", address("pod"), ("http", 9080), ("tcp", 9000)),
     *service("zipkin", "10.77.0.51", "obs", address("server"), ("http", 9411)),
     {
@@ -118,6 +120,9 @@ OBJECTS = [
         "spec": TELEMETRY,
     },
 ]
+
+
+APP_METRICS = "# TYPE orders_total counter\norders_total 7\n# EOF\n"
 
 
 class Recorder:
@@ -140,10 +145,11 @@ class Recorder:
                 else:
                     body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 recorder.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                answer = APP_METRICS.encode() if self.path == "/metrics" else b"ok"
                 self.send_response(404 if self.path == "/missing" else 200)
-                self.send_header("content-length", "2")
+                self.send_header("content-length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(b"ok")
+                self.wfile.write(answer)
 
             do_POST = do_GET  # noqa: N815
 
@@ -202,7 +208,7 @@ class Rig:
     def series(self, host: str, name: str) -> list[tuple[dict[str, str], float]]:
         """A metric's series at a pod's 15090, as Prometheus would read them."""
         text = self.ask(host, "127.0.0.1", 15090, "/stats/prometheus").decode()
-        found = re.findall(rf"^envoy_istio_{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE)
+        found = re.findall(rf"^istio_{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE)
         return [(dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for labels, value in found]
 
 
@@ -327,3 +333,37 @@ def test_spans_reach_their_collectors(rig: Rig) -> None:
     assert seen["x-b3-traceid"] == spans[0]["traceId"]
     exported = wait_for(lambda: [body for path, _, body in rig.collector.asked if path == "/v1/traces"])
     assert b"reviews.shop" in b"".join(exported)
+
+
+@pytest.fixture(scope="module")
+def prometheus(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Scrapes both pods' page, from where nothing is captured: a proxy takes what goes to 15020 for its own."""
+    targets = [f"{address('client')}:15020", f"{address('pod')}:15020"]
+    jobs = [{"job_name": "pods", "metrics_path": "/stats/prometheus", "static_configs": [{"targets": targets}]}]
+    config = {"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}
+    with Prometheus(tmp_path_factory.mktemp("prometheus"), config, rig.network.netns("server")) as started:
+        yield started
+
+
+def test_prometheus_reads_the_app_s_metrics_with_the_proxy_s(rig: Rig, prometheus: Prometheus) -> None:
+    assert b"200 OK" in rig.ask("client", VIP, 9080, "/a")
+    [(labels, value)] = wait_for(lambda: prometheus.query("orders_total"))
+    assert (labels["instance"], value) == (f"{address('pod')}:15020", 7)
+    assert [value for _, value in prometheus.query("pysidecar_app_metrics_up")] == [1]
+    query = 'sum by (reporter, source_workload, destination_workload) (istio_requests_total{response_code="200"})'
+    ways = ("reporter", "source_workload", "destination_workload")
+    both = {("source", "web-v1", "reviews-v1"), ("destination", "web-v1", "reviews-v1")}
+    wait_for(lambda: both <= {tuple(labels.get(way, "") for way in ways) for labels, _ in prometheus.query(query)})
+    assert prometheus.query('{__name__=~"envoy_istio_.*"}') == []
+    # 15090 is the proxy's own alone; the app is asked once a page and by nobody else
+    assert b"orders_total" not in rig.ask("pod", "127.0.0.1", 15090, "/stats/prometheus")
+    assert {one["health"] for one in prometheus.targets()} == {"up"}
+
+
+def test_the_page_needs_no_app(rig: Rig) -> None:
+    """An app that does not answer takes nothing from the proxy's own."""
+    rig.app.server.shutdown()
+    rig.app.server.server_close()
+    page = rig.ask("pod", "127.0.0.1", 15020, "/stats/prometheus").decode()
+    assert "pysidecar_app_metrics_up 0" in page
+    assert "envoy_server_live" in page

@@ -68,7 +68,7 @@ def test_the_node_says_what_the_control_plane_asks_of_it() -> None:
 def test_a_gateway_is_a_router() -> None:
     spec = injected(Settings.load(VALUES), annotations={"inject.istio.io/templates": "gateway"})
     assert bootstrap(spec)["node"]["id"].startswith("router~")
-    assert [one["name"] for one in bootstrap(spec)["static_resources"]["listeners"]] == ["metrics"]
+    assert [one["name"] for one in bootstrap(spec)["static_resources"]["listeners"]] == ["status", "metrics"]
     assert "initContainers" not in spec
 
 

@@ -202,10 +202,40 @@ def test_probes_stay_where_asked() -> None:
     assert "probe|" not in json.dumps(bootstrap(spec))
 
 
-def test_metrics_stay_the_app_s() -> None:
-    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090"}
-    result = inject(SETTINGS, Request(pod(annotations), "shop"))
-    assert result.pod["metadata"]["annotations"].items() >= annotations.items()
+def test_metrics_of_app_and_proxy_are_one_page() -> None:
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/m"}
+    made = inject(SETTINGS, Request(pod(annotations), "shop")).pod
+    page = {"prometheus.io/scrape": "true", "prometheus.io/port": "15020", "prometheus.io/path": "/stats/prometheus"}
+    assert made["metadata"]["annotations"].items() >= page.items()
+    [app] = [one for one in bootstrap(made["spec"])["static_resources"]["clusters"] if one["name"] == "app-metrics"]
+    assert app["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] == {
+        "socket_address": {"address": "10.0.0.1", "port_value": 9090}
+    }
+    again = inject(SETTINGS, Request(made, "shop")).pod
+    assert again == made
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {"prometheus.istio.io/merge-metrics": "false"},
+        {"prometheus.io/scrape": "false"},
+        {"status.sidecar.istio.io/port": "0"},
+    ],
+    ids=str,
+)
+def test_metrics_stay_the_app_s_where_asked(annotations: dict[str, str]) -> None:
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090"} | annotations
+    made = inject(SETTINGS, Request(pod(annotations), "shop")).pod
+    assert made["metadata"]["annotations"].items() >= annotations.items()
+    assert "app-metrics" not in json.dumps(made)
+
+
+def test_another_status_port_is_where_metrics_are() -> None:
+    annotations = {"status.sidecar.istio.io/port": "15999", "prometheus.io/port": "9090"}
+    made = inject(SETTINGS, Request(pod(annotations), "shop")).pod
+    assert made["metadata"]["annotations"]["prometheus.io/port"] == "15999"
+    assert inject(SETTINGS, Request(made, "shop")).pod == made
 
 
 @pytest.mark.parametrize(
