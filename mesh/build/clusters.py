@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from common.envoy.parts import UNLIMITED, Message, address, typed
+from mesh.build.backend_tls import transport_socket
 from mesh.build.filters import ADS
 from mesh.build.locality import Group, arranged
 from mesh.build.metrics import UNKNOWN, endpoint_metadata, service_metadata
@@ -14,6 +15,7 @@ from mesh.build.rules import policy_of, subset_labels, subsets_of
 from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution, Service, ServicePort
+from mesh.routing.backendtls import Trust, trust_of
 from mesh.world.index import Endpoint, ServiceKey, endpoints_of, ports_seen, service_at, visible_services
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
@@ -61,6 +63,8 @@ def origins_of(world: World, scope: Scope, name: ClusterName) -> tuple[ObjectRef
     """The objects that a cluster and its endpoints are made of: who says how it is called first, for he is to blame."""
     key = visible_services(world, scope).get(name.host)
     refs = policy_of(world, scope, name.host, name.port, name.subset).refs
+    if key and (trust := _trust(world, scope, name, key.ref)) is not None:
+        refs = (trust.ref, *refs)
     return (*refs, key.ref) if key else refs
 
 
@@ -95,7 +99,21 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
                 ),
             }
     policy = policy_of(world, scope, name.host, name.port, name.subset)
-    return with_policy(made, policy, mesh_config(world), service, port)
+    socket: Message | None = None
+    if (trust := _trust(world, scope, name, key.ref)) is not None:
+        if not trust.is_valid:
+            return None  # nobody is to be trusted there: who is sent there gets an error
+        socket = transport_socket(world, scope, trust, is_http2=port.protocol.is_http2)
+    return with_policy(made, policy, mesh_config(world), service, port, socket)
+
+
+def _trust(world: World, scope: Scope, name: ClusterName, ref: ObjectRef) -> Trust | None:
+    """Whom a gateway trusts there, by a BackendTLSPolicy; sidecars have DestinationRules."""
+    if scope.kind != "router" or ref.kind != "Service":
+        return None
+    service: Service | None = world.get(*ref)
+    port = service.port(name.port) if service else None
+    return trust_of(world, ref, port.name) if port else None
 
 
 def _resolution(scope: Scope, service: Service) -> Resolution:

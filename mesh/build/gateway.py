@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from common.envoy.parts import Message, address, typed
+from mesh.build.backend_tls import client_certificate
 from mesh.build.filters import (
     ADS,
     GATEWAY_PORTS,
@@ -22,7 +23,7 @@ from mesh.build.filters import (
 )
 from mesh.build.hostroutes import connection_fields, rendered
 from mesh.build.metrics import told_to
-from mesh.build.secrets import AUTHORITY, secret_name
+from mesh.build.secrets import AUTHORITY, PREFIX, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
 from mesh.build.watched import http_filters, tcp_filters
 from mesh.model.meta import ObjectRef
@@ -116,11 +117,11 @@ def _byte_chains(world: World, scope: Scope, place: Place, server: Server) -> It
     if server.is_http:
         chain = _http_chain(world, scope, place, server) | match
         if server.tls is not None:
-            chain["transport_socket"] = downstream_tls(server.tls, ["h2", "http/1.1"])
+            chain["transport_socket"] = downstream_tls(server, server.tls, ["h2", "http/1.1"])
         yield chain
     elif server.ends_tls and server.tls is not None:
         for route in _connection_routes(world, scope, server, tls=False)[:1]:
-            yield _tcp_chain(world, scope, route) | match | {"transport_socket": downstream_tls(server.tls, [])}
+            yield _tcp_chain(world, scope, route) | match | {"transport_socket": downstream_tls(server, server.tls, [])}
     elif server.protocol.is_tls:
         for route in _connection_routes(world, scope, server, tls=True):
             wanted = [name for name in route.sni_hosts if name != "*"]
@@ -147,7 +148,7 @@ def _tcp_chain(world: World, scope: Scope, route: ConnectionRoute) -> Message:
     return {"name": name, "filters": tcp_filters(world, scope, "gateway", stat_prefix, fields)}
 
 
-def downstream_tls(tls: ServerTLSSettings, protocols: list[str]) -> Message:
+def downstream_tls(server: Server, tls: ServerTLSSettings, protocols: list[str]) -> Message:
     """How a server takes TLS (DownstreamTlsContext): certificates by SDS from Secrets, or from files."""
     common: Message = {"alpn_protocols": protocols} if protocols else {}
     params: Message = {}
@@ -176,7 +177,7 @@ def downstream_tls(tls: ServerTLSSettings, protocols: list[str]) -> Message:
             {"certificate_chain": {"filename": chain}, "private_key": {"filename": key}} for chain, key in pairs
         ]
     if mutual:
-        fixed: Message = {}
+        fixed: Message = {"trust_chain_verification": "ACCEPT_UNTRUSTED"} if server.takes_any_certificate else {}
         if tls.subject_alt_names:
             fixed["match_typed_subject_alt_names"] = [
                 {"san_type": kind, "matcher": {"exact": one}}
@@ -198,22 +199,30 @@ def downstream_tls(tls: ServerTLSSettings, protocols: list[str]) -> Message:
     made = typed(
         "transport_sockets.tls.v3.DownstreamTlsContext",
         common_tls_context=common,
-        require_client_certificate=tls.mode == "MUTUAL",
+        require_client_certificate=tls.mode == "MUTUAL" and not server.takes_any_certificate,
     )
     return {"name": "envoy.transport_sockets.tls", "typed_config": made}
 
 
 @query
 def credentials(world: World, scope: Scope, ports: Ports) -> tuple[str, ...]:
-    """The secrets that the gateway's servers name."""
+    """The secrets that the gateway's servers name; what is Gateway API's no other Gateway can name."""
     found: dict[str, None] = {}
     for mine in servers(world, scope, ports).values():
-        for tls in (server.tls for server in mine if server.tls is not None and server.ends_tls):
-            for name in tls.credential_names or ((tls.credential_name,) if tls.credential_name else ()):
-                found[secret_name(name)] = None
-                if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
-                    found[secret_name(tls.ca_cert_credential_name or name + AUTHORITY)] = None
+        for server in mine:
+            if server.tls is not None and server.ends_tls:
+                named = map(secret_name, _named(server.tls))
+                found.update((one, None) for one in named if server.is_of_gateway_api or one.startswith(PREFIX))
+    if own := client_certificate(world, scope):
+        found[own] = None
     return tuple(found)
+
+
+def _named(tls: ServerTLSSettings) -> Iterable[str]:
+    for name in tls.credential_names or ((tls.credential_name,) if tls.credential_name else ()):
+        yield name
+        if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
+            yield tls.ca_cert_credential_name or name + AUTHORITY
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -250,8 +259,20 @@ def gateway_hosts(world: World, scope: Scope, ports: Ports, table: str) -> Mappi
         if server.redirects:
             for _, host in server.hosts:
                 found.setdefault(host, []).append(Ruled(host, server, server.ref))
+        if server.is_of_gateway_api and server.ends_tls:
+            for host in _elsewhere(world, scope, ports, server):
+                found.setdefault(host, [Ruled(host, server, server.ref, elsewhere=True)])
     # without any Envoy would wait for the table's first virtual host
     return {host: tuple(dict.fromkeys(all_)) for host, all_ in found.items()} or {"": ()}
+
+
+def _elsewhere(world: World, scope: Scope, ports: Ports, server: Server) -> Iterable[str]:
+    """The hosts of a Gateway's other HTTPS listeners at the same port."""
+    for mine in servers(world, scope, ports).values():
+        if server in mine:
+            others = (one for one in mine if one.api_gateway == server.api_gateway and one.is_http)
+            return [host for one in others for _, host in one.hosts if host != server.hosts[0][1]]
+    return []
 
 
 def _closest(one: Ruled, servers: Iterable[Server]) -> bool:
@@ -262,7 +283,7 @@ def _closest(one: Ruled, servers: Iterable[Server]) -> bool:
     return not any(
         own < _closeness(other) <= host and covers(other, one.host)
         for server in servers
-        if server.ref == one.server.ref
+        if server.api_gateway == one.server.api_gateway
         for _, other in server.hosts
     )
 
@@ -294,6 +315,9 @@ def gateway_virtual_host(world: World, scope: Scope, ports: Ports, table: str, h
     if not host:
         return {"name": f"blackhole:{port}", "domains": ["*"]}
     rulers = rulers_at(world, scope, ports, table, host)
+    if any(one.elsewhere for one in rulers):
+        misdirected: Message = {"match": {"prefix": "/"}, "direct_response": {"status": 421}}
+        return {"name": f"misdirected:{host}:{port}", "domains": [host], "routes": [misdirected]}
     routes = tuple(
         route
         for one in rulers

@@ -37,18 +37,26 @@ OF_ENDPOINTS = ("eds_config", "eds_cluster_config", "load_assignment", "dns_look
 
 
 def with_policy(
-    made: Message, policy: Policy, config: MeshConfig, service: Service, port: ServicePort | None
+    made: Message,
+    policy: Policy,
+    config: MeshConfig,
+    service: Service,
+    port: ServicePort | None,
+    socket: Message | None = None,
 ) -> Message:
     """The cluster with all that a policy says of it; `made` is left as it is.
 
-    `made` has name, type, and where its endpoints are; what the mesh says of every cluster is added too.
+    `made` has name, type, and where its endpoints are; what the mesh says of every cluster is added too. `socket` is
+    the transport socket where something else than the policy says it.
     """
     made = {**made, "connect_timeout": seconds(config.connect_timeout)}
     _pool(made, policy, config, port)
     if policy.outlier_detection is not None:
         _outliers(made, policy.outlier_detection)
     _balancer(made, policy, config, service)
-    socket, options = transport_socket(policy.tls, service, is_http2=_is_http2(made))
+    options: Message = {}
+    if socket is None:
+        socket, options = transport_socket(policy.tls, service, is_http2=_is_http2(made))
     if socket is not None:
         made["transport_socket"] = socket
     if options:

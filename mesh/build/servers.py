@@ -9,21 +9,22 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mesh.build.inbound import Instance
-from mesh.build.secrets import GATEWAY_API
+from mesh.build.secrets import AUTHORITIES, GATEWAY_API
 from mesh.model.fields import canonical, is_address
 from mesh.model.gatewayapi import KubernetesGateway, Listener
 from mesh.model.ingress import Ingress
 from mesh.model.meta import ObjectRef
 from mesh.model.names import narrower
 from mesh.model.protocol import Protocol
-from mesh.model.service import Service
 from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import visible
 from mesh.routing.ingress import ingress_hosts, ingress_selector, ingresses
-from mesh.routing.parents import Section, is_ours, listener_hosts
+from mesh.routing.listeners import Section, frontend_of, is_ours, serves
+from mesh.routing.listenerstanding import listeners_of
+from mesh.routing.parents import listener_hosts
 from mesh.world.index import ServiceKey, own_service, targets_of
 from mesh.world.memo import query
-from mesh.world.proxy import GATEWAY_NAME, Scope
+from mesh.world.proxy import Scope
 from mesh.world.sidecars import mesh_config
 from mesh.world.world import World
 
@@ -41,12 +42,17 @@ class Server(NamedTuple):
     gateway: str
     """NAMESPACE/NAME, as VirtualServices name it."""
     ref: ObjectRef
+    """Where it stands: a Gateway, a ListenerSet, an Ingress."""
     number: int
     """The port that the Gateway tells, and that rules match."""
     protocol: Protocol
     hosts: tuple[tuple[str, str], ...]
     name: str = ""
     tls: ServerTLSSettings | None = None
+    api_gateway: ObjectRef | None = None
+    """The Gateway of Gateway API whose listener it is."""
+    takes_any_certificate: bool = False
+    """Whether clients' certificates are asked for, and those that nobody knows let in (AllowInsecureFallback)."""
 
     @property
     def ends_tls(self) -> bool:
@@ -66,12 +72,12 @@ class Server(NamedTuple):
     @property
     def is_of_gateway_api(self) -> bool:
         """Whether it is a listener of Gateway API's Gateway; it has one host."""
-        return self.ref.kind == "KubernetesGateway"
+        return self.api_gateway is not None
 
     @property
     def section(self) -> Section:
         """The listener that it is."""
-        return Section(self.ref.namespace, self.ref.name, self.name)
+        return Section(self.ref, self.name)
 
     def takes(self, namespace: str, host: str) -> tuple[str, ...]:
         """The hosts for which a route of that namespace and host holds here: what both allow."""
@@ -146,20 +152,26 @@ def _api_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
     for one in sorted(world.all("KubernetesGateway").values(), key=lambda each: each.meta.age):
         if not is_ours(world, one) or not serves(world, scope, one):
             continue
-        for listener in one.listeners:
-            if listener.protocol in PROTOCOLS:
-                yield (
-                    ANY,
-                    Server(
-                        f"{one.meta.namespace}/{one.meta.name}",
-                        one.meta.ref,
-                        listener.port,
-                        PROTOCOLS[listener.protocol],
-                        (("*", listener.hostname or "*"),),
-                        listener.name,
-                        _listener_tls(listener, one.meta.namespace),
-                    ),
-                )
+        for of in listeners_of(world, one.meta.ref):
+            if of.serves:
+                yield ANY, _api_server(one, of.owner, of.listener)
+
+
+def _api_server(gateway: KubernetesGateway, owner: ObjectRef, listener: Listener) -> Server:
+    # a ListenerSet may have a Gateway's name
+    name = owner.name if owner.kind == "KubernetesGateway" else f"listenerset:{owner.name}"
+    validation = frontend_of(gateway, listener.port) if listener.protocol == "HTTPS" else None
+    return Server(
+        f"{owner.namespace}/{name}",
+        owner,
+        listener.port,
+        PROTOCOLS[listener.protocol],
+        (("*", listener.hostname or "*"),),
+        listener.name,
+        _listener_tls(listener, owner.namespace, gateway.meta.ref if validation else None),
+        gateway.meta.ref,
+        validation is not None and validation.mode == "AllowInsecureFallback",
+    )
 
 
 def _ingress_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]:
@@ -179,26 +191,17 @@ def _ingress_servers(world: World, scope: Scope) -> Iterator[tuple[str, Server]]
                 yield ANY, Server(gateway, ref, 443, Protocol.HTTPS, hosts, name, settings)
 
 
-def serves(world: World, scope: Scope, gateway: KubernetesGateway) -> bool:
-    """Whether a Gateway is served by these proxies: they carry its name, or are behind the Service that it names."""
-    if scope.namespace == gateway.meta.namespace and scope.matches({GATEWAY_NAME: gateway.meta.name}):
-        return True
-    for address in gateway.addresses:
-        name, _, rest = address.value.partition(".")
-        namespace = rest.partition(".")[0] or gateway.meta.namespace
-        service: Service | None = world.get("Service", namespace, name) if address.type == "Hostname" else None
-        if service and namespace == scope.namespace and service.selector and scope.matches(service.selector):
-            return True
-    return False
-
-
-def _listener_tls(listener: Listener, namespace: str) -> ServerTLSSettings | None:
+def _listener_tls(listener: Listener, namespace: str, validates: ObjectRef | None) -> ServerTLSSettings | None:
+    """TLS at a listener; `validates` is the Gateway that says how clients' certificates are looked at."""
     if listener.tls is None or listener.protocol not in ("HTTPS", "TLS"):
         return None
     if listener.tls.mode == "Passthrough":
         return ServerTLSSettings(mode="PASSTHROUGH")
-    names = (f"{GATEWAY_API}{one.namespace or namespace}/{one.name}" for one in listener.tls.certificate_refs)
-    return ServerTLSSettings(mode="SIMPLE", credential_names=tuple(names))
+    names = tuple(f"{GATEWAY_API}{one.namespace or namespace}/{one.name}" for one in listener.tls.certificate_refs)
+    if validates is None:
+        return ServerTLSSettings(mode="SIMPLE", credential_names=names)
+    authorities = f"{AUTHORITIES}{validates.namespace}/{validates.name}/{listener.port}"
+    return ServerTLSSettings(mode="MUTUAL", credential_names=names, ca_cert_credential_name=authorities)
 
 
 def _twice(server: Server, beside: list[Server]) -> bool:
@@ -233,6 +236,8 @@ class Ruled(NamedTuple):
     host: str
     server: Server
     ref: ObjectRef
+    elsewhere: bool = False
+    """Another listener at the same port has the host: who asks here has the wrong connection (RFC 9110, 421)."""
 
 
 @query

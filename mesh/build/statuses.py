@@ -6,14 +6,17 @@ parents under our controllers' names. A condition keeps its time as long as it s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mesh.build.deployment import hindrance, is_manual, service_of
-from mesh.model.gatewayapi import GROUP, GatewayClass, KubernetesGateway, ParentReference
+from mesh.build.deployment import asked_addresses, hindrance, is_manual, service_of, unknown_address
+from mesh.model.gatewayapi import GROUP, GatewayClass, KubernetesGateway, ListenerSet, ParentReference
 from mesh.model.meta import Meta, ObjectRef
-from mesh.routing.parents import CONTROLLERS, KINDS, is_ours
-from mesh.routing.standing import MESH_CONTROLLER, Condition, listeners_of, parents_of
+from mesh.routing.certificates import certificate_fault
+from mesh.routing.listeners import CONTROLLERS, gateway_of, is_ours, listener_sets, parent_gateway
+from mesh.routing.listenerstanding import ListenerStanding, attached_routes, listeners_of
+from mesh.routing.parents import KINDS
+from mesh.routing.standing import MESH_CONTROLLER, Condition, parents_of
 from mesh.world.memo import query
 from mesh.world.world import World
 
@@ -44,21 +47,34 @@ FEATURES = tuple(
 
 
 class Standing(NamedTuple):
-    """How far a Gateway's proxies are with it: how many there are, how many have accepted all of it, who refused."""
+    """How far a Gateway's proxies are with it: how many there are, how many have accepted all of it, who refused.
+
+    `sets` names the ListenerSets that belong to it, each with its generation.
+    """
 
     generation: int = 0
     proxies: int = 0
     accepted: int = 0
     words: str = ""
+    sets: str = ""
 
     def beside(self, other: Standing) -> Standing:
         """Both together, as two replicas see them; of an older generation nothing counts as accepted."""
-        if self.generation != other.generation:
-            older, newer = sorted((self, other), key=lambda one: one.generation)
-            return newer._replace(proxies=newer.proxies + older.proxies)
-        return Standing(
-            self.generation, self.proxies + other.proxies, self.accepted + other.accepted, self.words or other.words
+        if (self.generation, self.sets) != (other.generation, other.sets):
+            other, newer = sorted((other, self), key=lambda one: one.generation)
+            return newer._replace(proxies=newer.proxies + other.proxies)
+        return self._replace(
+            proxies=self.proxies + other.proxies,
+            accepted=self.accepted + other.accepted,
+            words=self.words or other.words,
         )
+
+
+def sets_of(world: World, gateway: ObjectRef) -> str:
+    """The ListenerSets of a Gateway, each with its generation."""
+    return ",".join(
+        f"{one.namespace}/{one.name}:{world.get(*one).meta.generation}" for one in listener_sets(world, gateway)
+    )
 
 
 def class_status(one: GatewayClass, now: str, before: Mapping[str, Any]) -> Status | None:
@@ -74,49 +90,136 @@ def class_status(one: GatewayClass, now: str, before: Mapping[str, Any]) -> Stat
 
 
 def gateway_status(
-    world: World, one: KubernetesGateway, standing: Standing, pods: int, now: str, before: Mapping[str, Any]
+    world: World,
+    one: KubernetesGateway,
+    standing: Standing,
+    pods: int,
+    fault: str,
+    now: str,
+    before: Mapping[str, Any],
 ) -> Status | None:
-    """A Gateway's, which runs in so many `pods`; None where it is not of a class of ours."""
+    """A Gateway's, which runs in so many `pods`; None where it is not of a class of ours. `fault` tells why what runs
+    it could not be made.
+    """
     if not is_ours(world, one):
         return None
-    listeners = listeners_of(world, one.meta.namespace, one.meta.name)
+    every = listeners_of(world, one.meta.ref)
+    listeners = [of for of in every if of.owner == one.meta.ref]
     addresses = _addresses(world, one)
-    accepted = _gateway_accepted(world, one)
-    good = [listener for listener in listeners if listener.serves]
-    if accepted.holds and len(good) < len(listeners):
-        told = ", ".join(listener.name for listener in listeners if not listener.serves)
-        accepted = Condition("Accepted", bool(good), "ListenersNotValid", f"not valid: {told}")
-    programmed = _programmed(world, one, accepted, bool(addresses), standing, pods, before)
+    accepted = _accepted(_gateway_accepted(world, one), listeners)
+    programmed = _programmed(world, one, accepted, standing, pods, _was_programmed(one.meta, before))
+    if fault and accepted.holds:
+        reason = "AddressNotUsable" if asked_addresses(one) else "NoResources"
+        programmed = Condition("Programmed", False, reason, fault)
+    told = [accepted, programmed, *_tls_conditions(world, one)]
+    status: Status = {
+        "addresses": addresses,
+        "conditions": conditions(told, one.meta, now, before.get("conditions"), gone=_TLS_CONDITIONS),
+        "listeners": _listeners(world, listeners, accepted, programmed, one.meta, now, before),
+    }
+    if sets := {of.owner for of in every if of.owner != one.meta.ref and of.serves}:
+        status["attachedListenerSets"] = len(sets)
+    elif before.get("attachedListenerSets"):
+        status["attachedListenerSets"] = 0
+    return status
+
+
+def listener_set_status(
+    world: World, one: ListenerSet, standing: Standing, pods: int, now: str, before: Mapping[str, Any]
+) -> Status | None:
+    """A ListenerSet's, whose Gateway runs in so many `pods`; None where its Gateway is not of a class of ours."""
+    parent = parent_gateway(one)
+    gateway: KubernetesGateway | None = world.get(*parent) if parent else None
+    if gateway is None or not is_ours(world, gateway):
+        return None
+    if gateway_of(world, one.meta.ref) is None:
+        why = "NotAllowed", f"Gateway {gateway.meta.namespace}/{gateway.meta.name} does not let it in"
+        made = [Condition("Accepted", False, *why), Condition("Programmed", False, *why)]
+        return {"conditions": conditions(made, one.meta, now, before.get("conditions")), "listeners": []}
+    listeners = [of for of in listeners_of(world, gateway.meta.ref) if of.owner == one.meta.ref]
+    accepted = _gateway_accepted(world, gateway)
+    if not accepted.holds:
+        accepted = accepted._replace(reason="ParentNotAccepted")
+    accepted = _accepted(accepted, listeners)
+    programmed = _programmed(world, gateway, accepted, standing, pods, _was_programmed(one.meta, before))
+    if not accepted.holds:
+        programmed = programmed._replace(reason=accepted.reason)
+    elif programmed.reason not in ("Programmed", "Invalid"):
+        programmed = programmed._replace(reason="Pending")
+    return {
+        "conditions": conditions([accepted, programmed], one.meta, now, before.get("conditions")),
+        "listeners": _listeners(world, listeners, accepted, programmed, one.meta, now, before),
+    }
+
+
+def _accepted(accepted: Condition, listeners: Sequence[ListenerStanding]) -> Condition:
+    """With what is to be said of listeners that are not valid; one that is valid is enough."""
+    wrong = [of.listener.name for of in listeners if not of.serves]
+    if not accepted.holds or not wrong:
+        return accepted
+    told = f"not valid: {', '.join(wrong)}"
+    return Condition("Accepted", len(wrong) < len(listeners), "ListenersNotValid", told)
+
+
+def _listeners(
+    world: World,
+    listeners: Iterable[ListenerStanding],
+    accepted: Condition,
+    programmed: Condition,
+    meta: Meta,
+    now: str,
+    before: Mapping[str, Any],
+) -> list[dict[str, Any]]:
     there = {listener.get("name"): listener for listener in before.get("listeners") or ()}
     made = []
-    for listener in listeners:
+    for of in listeners:
         own = Condition("Programmed", False, "Invalid", "it is not valid")
-        if listener.serves:
+        if of.serves:
             own = (
                 programmed
                 if not accepted.holds or not programmed.holds
                 else Condition("Programmed", True, "Programmed")
             )
             own = own._replace(reason=own.reason if own.reason in ("Programmed", "Invalid") else "Pending")
-        old = there.get(listener.name, {}).get("conditions")
+        elif of.conditions[0].reason in ("HostnameConflict", "ProtocolConflict"):
+            own = own._replace(reason=of.conditions[0].reason)
+        old = there.get(of.listener.name, {}).get("conditions")
         made.append(
             {
-                "name": listener.name,
-                "supportedKinds": [{"group": GROUP, "kind": kind} for kind in listener.kinds],
-                "attachedRoutes": listener.attached,
-                "conditions": conditions([*listener.conditions, own], one.meta, now, old, alone=True),
+                "name": of.listener.name,
+                "supportedKinds": [{"group": GROUP, "kind": kind} for kind in of.kinds],
+                "attachedRoutes": attached_routes(world, of),
+                "conditions": conditions([*of.conditions, own], meta, now, old, alone=True),
             }
         )
-    return {
-        "addresses": addresses,
-        "conditions": conditions([accepted, programmed], one.meta, now, before.get("conditions")),
-        "listeners": made,
-    }
+    return made
+
+
+# conditions that are there only where there is something to tell
+_TLS_CONDITIONS = ("ResolvedRefs", "InsecureFrontendValidationMode")
+
+
+def _tls_conditions(world: World, one: KubernetesGateway) -> list[Condition]:
+    """Of the certificate that is shown to backends, and of clients that are let in without a good one."""
+    made = []
+    if one.tls is not None and one.tls.backend is not None and one.tls.backend.client_certificate_ref is not None:
+        resolved = Condition("ResolvedRefs", True, "ResolvedRefs")
+        if fault := certificate_fault(world, one.meta.ref, one.tls.backend.client_certificate_ref):
+            reason = "RefNotPermitted" if fault.what == "forbidden" else "InvalidClientCertificateRef"
+            resolved = Condition("ResolvedRefs", False, reason, fault.message)
+        made.append(resolved)
+    frontend = one.tls.frontend if one.tls else None
+    if frontend is not None:
+        ends = (frontend.default, *(of.tls for of in frontend.per_port))
+        if any(end and end.validation and end.validation.mode == "AllowInsecureFallback" for end in ends):
+            told = "clients without a good certificate are let in"
+            made.append(Condition("InsecureFrontendValidationMode", True, "ConfigurationChanged", told))
+    return made
 
 
 def _gateway_accepted(world: World, one: KubernetesGateway) -> Condition:
-    if strange := [address.type for address in one.addresses if address.type not in ("IPAddress", "Hostname")]:
-        return Condition("Accepted", False, "UnsupportedAddress", f"{strange[0]} is not supported: IPAddress, Hostname")
+    if strange := unknown_address(one):
+        return Condition("Accepted", False, "UnsupportedAddress", f"{strange} is not supported: IPAddress, Hostname")
     if one.infrastructure is not None and (ref := one.infrastructure.parameters_ref) is not None:
         return Condition("Accepted", False, "InvalidParameters", f"{ref.kind} {ref.name} is no kind of parameters")
     if not is_manual(one) and (why := hindrance(world, one)):
@@ -140,25 +243,23 @@ def _programmed(
     world: World,
     one: KubernetesGateway,
     accepted: Condition,
-    addressed: bool,
     standing: Standing,
     pods: int,
-    before: Mapping[str, Any],
+    was: bool,
 ) -> Condition:
     if not accepted.holds:
         return Condition("Programmed", False, "Invalid", accepted.message)
-    if not addressed:
-        return Condition("Programmed", False, "AddressNotAssigned", "its Service has no address yet")
     service = service_of(world, one)
     got = {*service.addresses, *service.load_balancer, *service.external_ips} if service else set()
-    wanted = [address.value for address in one.addresses if address.type == "IPAddress" and address.value]
-    if missing := [value for value in wanted if value not in got]:
+    if missing := [value for value in asked_addresses(one) if value not in got]:
         return Condition("Programmed", False, "AddressNotUsable", f"its Service does not have {', '.join(missing)}")
+    if not _addresses(world, one):
+        return Condition("Programmed", False, "AddressNotAssigned", "its Service has no address yet")
     if standing.words:
         return Condition("Programmed", False, "Invalid", f"refused by Envoy: {standing.words[:1000]}")
-    current = standing.generation == one.meta.generation
+    current = (standing.generation, standing.sets) == (one.meta.generation, sets_of(world, one.meta.ref))
     # a proxy that comes or is told more of other things does not undo what all had
-    if _was_programmed(one, before) and pods:
+    if was and pods:
         return Condition("Programmed", True, "Programmed")
     if current and standing.proxies and standing.accepted == standing.proxies:
         return Condition("Programmed", True, "Programmed")
@@ -179,9 +280,9 @@ def ready_pods(world: World, namespace: str, name: str) -> int:
     )
 
 
-def _was_programmed(one: KubernetesGateway, before: Mapping[str, Any]) -> bool:
+def _was_programmed(meta: Meta, before: Mapping[str, Any]) -> bool:
     return any(
-        (c.get("type"), c.get("status"), c.get("observedGeneration")) == ("Programmed", "True", one.meta.generation)
+        (c.get("type"), c.get("status"), c.get("observedGeneration")) == ("Programmed", "True", meta.generation)
         for c in before.get("conditions") or ()
     )
 
@@ -226,8 +327,12 @@ def conditions(
     before: Sequence[Mapping[str, Any]] | None,
     *,
     alone: bool = False,
+    gone: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Conditions with their times (meta.v1.Condition); others' types stay unless the list is ours `alone`."""
+    """Conditions with their times (meta.v1.Condition); others' types stay unless the list is ours `alone`.
+
+    `gone` are types of ours that are left out where they are not wanted.
+    """
     there = {one.get("type"): one for one in before or ()}
     made = []
     for one in wanted:
@@ -244,5 +349,5 @@ def conditions(
                 "lastTransitionTime": since or now,
             }
         )
-    ours = {one["type"] for one in made}
+    ours = {*gone, *(one["type"] for one in made)}
     return [*made, *([] if alone else (dict(one) for type_, one in there.items() if type_ not in ours))]

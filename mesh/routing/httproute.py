@@ -6,7 +6,7 @@ exact path ▸ longer prefix ▸ regular expression ▸ with a method ▸ more h
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from mesh.model.httproute import (
 from mesh.model.httproute import Retry as RetrySpec
 from mesh.model.l4route import TCPRoute, TLSRoute
 from mesh.model.routefilter import CORS, HeaderFilter, PathModifier, RequestRedirect, RouteFilter
+from mesh.routing.grants import Permitted
 from mesh.routing.route import (
     ANYTHING,
     NOWHERE,
@@ -51,9 +52,6 @@ from mesh.routing.route import (
 AnyRoute = HTTPRoute | GRPCRoute
 Routed = AnyRoute | TLSRoute | TCPRoute
 AnyRule = HTTPRouteRule | GRPCRouteRule
-
-Permitted = Callable[[str, str, str, str], bool]
-"""(namespace, group, kind, name) ──▶ whether the route may send there (ReferenceGrant)."""
 
 # What is tried again where a rule names status codes: what never reached an app, beside them.
 RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"

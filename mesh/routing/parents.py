@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from mesh.model.gatewayapi import GROUP, GatewayClass, KubernetesGateway, Listener, ParentReference
+from mesh.model.gatewayapi import GROUP, Listener, ParentReference
 from mesh.model.httproute import GRPCRoute, HTTPRoute
 from mesh.model.l4route import TCPRoute, TLSRoute
 from mesh.model.meta import ObjectRef
 from mesh.model.names import narrower
-from mesh.routing.httproute import Maker, Permitted, by_precedence, routes_of, target_of
+from mesh.routing.grants import Permitted, granted
+from mesh.routing.httproute import Maker, by_precedence, routes_of, target_of
+from mesh.routing.listeners import Section, entry_of
 from mesh.routing.route import Backend, ConnectionRoute, Origin, Route
 from mesh.world.index import service_of
 from mesh.world.memo import query
@@ -32,8 +34,6 @@ TAKEN = {
     "TCP": ("TCPRoute",),
 }
 AnyRoute = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute
-# Whose GatewayClasses are ours; Istio's name, so that its users' classes hold here too.
-CONTROLLERS = ("istio.io/gateway-controller", "pysidecar.io/gateway-controller")
 
 
 class Parent(NamedTuple):
@@ -58,6 +58,7 @@ def parent_of(ref: ParentReference, namespace: str) -> Parent | None:
         ("", "Service"): "Service",
         ("networking.istio.io", "ServiceEntry"): "ServiceEntry",
         (GROUP, "Gateway"): "KubernetesGateway",
+        (GROUP, "ListenerSet"): "ListenerSet",
     }.get((ref.group, ref.kind))
     return Parent(kind, ref.namespace or namespace, ref.name) if kind else None
 
@@ -130,11 +131,13 @@ def _joined(
 # --- at a Gateway --------------------------------------------------------------------------------------------------
 
 
-def refusal(world: World, ref: ObjectRef, parent: ParentReference, gateway: KubernetesGateway, one: Listener) -> str:
-    """Why a listener does not take a route, in the words of its conditions; empty if it does."""
+def refusal(world: World, ref: ObjectRef, parent: ParentReference, own: str, one: Listener) -> str:
+    """Why a listener does not take a route, in the words of its conditions; empty if it does. `own` is the namespace
+    of the Gateway or ListenerSet that the listener stands in.
+    """
     if parent.section_name not in ("", one.name) or parent.port not in (None, one.port):
         return "NoMatchingParent"
-    if not _takes_kind(one, ref.kind) or not _takes_namespace(world, one, gateway.meta.namespace, ref.namespace):
+    if not _takes_kind(one, ref.kind) or not _takes_namespace(world, one, own, ref.namespace):
         return "NotAllowedByListeners"
     route = _route(world, ref)
     if route is not None and not hosts_of(one, route):
@@ -165,37 +168,23 @@ def hosts_of(listener: Listener, route: AnyRoute) -> tuple[str, ...]:
     return tuple(dict.fromkeys(both for host in hosts if (both := narrower(listener.hostname or "*", host))))
 
 
-def is_ours(world: World, gateway: KubernetesGateway) -> bool:
-    """Whether a Gateway is of a class of ours; `istio` is one even where nobody made it."""
-    found: GatewayClass | None = world.get("GatewayClass", "", gateway.gateway_class_name)
-    return found.controller_name in CONTROLLERS if found else gateway.gateway_class_name == "istio"
-
-
-class Section(NamedTuple):
-    """A listener of a Gateway."""
-
-    namespace: str
-    gateway: str
-    listener: str
-
-
-def _listener(world: World, section: Section) -> tuple[KubernetesGateway, Listener] | None:
-    gateway: KubernetesGateway | None = world.get("KubernetesGateway", section.namespace, section.gateway)
-    listener = next((one for one in gateway.listeners if one.name == section.listener), None) if gateway else None
-    return (gateway, listener) if gateway and listener else None
+def attached_at(world: World, owner: ObjectRef, listener: Listener) -> Iterator[ObjectRef]:
+    """The routes that a listener of a Gateway or ListenerSet takes, the oldest first."""
+    seen: set[ObjectRef] = set()
+    for one in attached_to(world, Parent(*owner)):
+        if one.ref not in seen and not refusal(world, one.ref, one.parent, owner.namespace, listener):
+            seen.add(one.ref)
+            yield one.ref
 
 
 def _taken(world: World, section: Section) -> Iterator[tuple[ObjectRef, AnyRoute, Listener]]:
-    found = _listener(world, section)
-    if found is None:
+    found = entry_of(world, section)
+    if found is None or found.conflict:
         return
-    gateway, listener = found
-    seen: set[ObjectRef] = set()
-    for one in attached_to(world, Parent("KubernetesGateway", section.namespace, section.gateway)):
-        route = _route(world, one.ref)
-        if route is not None and one.ref not in seen and not refusal(world, one.ref, one.parent, gateway, listener):
-            seen.add(one.ref)
-            yield one.ref, route, listener
+    for ref in attached_at(world, found.owner, found.listener):
+        route = _route(world, ref)
+        if route is not None:
+            yield ref, route, found.listener
 
 
 @query
@@ -234,20 +223,3 @@ def listener_connections(world: World, scope: Scope, section: Section) -> tuple[
                 sni = () if names == ("*",) else names
                 found.append(ConnectionRoute(backends, (Origin(ref, f"spec.rules[{index}]", rule.name),), sni))
     return tuple(found)
-
-
-def granted(world: World, ref: ObjectRef) -> Permitted:
-    """Whether a route may send to an object of another namespace."""
-    return may_refer(world, ref.kind, ref.namespace)
-
-
-def may_refer(world: World, from_kind: str, from_namespace: str) -> Permitted:
-    """Whether an object of Gateway API may refer to one of another namespace: a ReferenceGrant there says so."""
-
-    def permitted(namespace: str, group: str, kind: str, name: str) -> bool:
-        return any(
-            grant.meta.namespace == namespace and grant.allows(GROUP, from_kind, from_namespace, group, kind, name)
-            for grant in world.all("ReferenceGrant").values()
-        )
-
-    return permitted

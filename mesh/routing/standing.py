@@ -1,6 +1,6 @@
-"""What Gateways' listeners and routes are told of themselves: their conditions, as far as objects alone say it.
+"""What routes are told of themselves: their conditions at each parent.
 
-https://gateway-api.sigs.k8s.io/reference/spec/ (GatewayConditionType, ListenerConditionType, RouteConditionType)
+https://gateway-api.sigs.k8s.io/reference/spec/ (RouteConditionType)
 """
 
 from __future__ import annotations
@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mesh.model.gatewayapi import GROUP, BackendObjectReference, KubernetesGateway, Listener, ParentReference
+from mesh.model.gatewayapi import BackendObjectReference, KubernetesGateway, ListenerSet, ParentReference
 from mesh.model.httproute import BackendRef, GRPCRouteRule, HTTPRouteRule
 from mesh.model.l4route import L4RouteRule
 from mesh.model.meta import ObjectRef
-from mesh.model.secret import Secret
 from mesh.model.service import Service
-from mesh.routing.parents import TAKEN, AnyRoute, Parent, attached_to, is_ours, may_refer, parent_of, refusal
+from mesh.routing.grants import may_refer
+from mesh.routing.listeners import gateway_of, is_ours, listeners_at, parent_gateway
+from mesh.routing.parents import AnyRoute, parent_of, refusal
 from mesh.world.memo import query
 from mesh.world.world import World
 
 MESH_CONTROLLER = "pysidecar.io/mesh-controller"
-# Servers of different kinds cannot share a port.
-_FAMILY = {"HTTP": "http", "HTTPS": "tls", "TLS": "tls", "TCP": "tcp"}
 
 
 class Condition(NamedTuple):
@@ -32,96 +31,12 @@ class Condition(NamedTuple):
     message: str = ""
 
 
-class ListenerStanding(NamedTuple):
-    """A listener: what it takes, how many routes it has, what is wrong with it; `serves` if anything comes of it."""
-
-    name: str
-    kinds: tuple[str, ...]
-    attached: int
-    serves: bool
-    conditions: tuple[Condition, ...]
-
-
 class ParentStanding(NamedTuple):
     """A route at one of its parents; `controller` is whose parent it is."""
 
     parent: ParentReference
     controller: str
     conditions: tuple[Condition, ...]
-
-
-@query
-def listeners_of(world: World, namespace: str, name: str) -> tuple[ListenerStanding, ...]:
-    """The listeners of a Gateway, in its order."""
-    gateway: KubernetesGateway | None = world.get("KubernetesGateway", namespace, name)
-    if gateway is None:
-        return ()
-    return tuple(_listener(world, gateway, index, one) for index, one in enumerate(gateway.listeners))
-
-
-def _listener(world: World, gateway: KubernetesGateway, index: int, listener: Listener) -> ListenerStanding:
-    known = TAKEN.get(listener.protocol, ())
-    asked = listener.allowed_routes.kinds
-    kinds = tuple(one for one in known if not asked or any((k.group, k.kind) == (GROUP, one) for k in asked))
-    accepted = Condition("Accepted", True, "Accepted")
-    if not known:
-        told = f"{listener.protocol} is not served: {', '.join(TAKEN)}"
-        accepted = Condition("Accepted", False, "UnsupportedProtocol", told)
-    conflicted = Condition("Conflicted", False, "NoConflicts")
-    if (why := _conflict(gateway, index, listener)) and known:
-        told = "an older listener of this Gateway has the port"
-        conflicted = Condition("Conflicted", True, why, told)
-        accepted = Condition("Accepted", False, why, told)
-    resolved = Condition("ResolvedRefs", True, "ResolvedRefs")
-    if strange := [one for one in asked if one.group != GROUP or one.kind not in known]:
-        told = f"{strange[0].kind} is no route for {listener.protocol}"
-        resolved = Condition("ResolvedRefs", False, "InvalidRouteKinds", told)
-    elif wrong := _certificates(world, gateway, listener):
-        resolved = wrong
-    attached = sum(1 for _ in _attached(world, gateway, listener)) if kinds else 0
-    serves = accepted.holds and (resolved.holds or (bool(kinds) and resolved.reason == "InvalidRouteKinds"))
-    return ListenerStanding(listener.name, kinds, attached, serves, (accepted, conflicted, resolved))
-
-
-def _conflict(gateway: KubernetesGateway, index: int, listener: Listener) -> str:
-    """With a listener before it: of two for one place the first has it."""
-    for one in gateway.listeners[:index]:
-        if one.port == listener.port and one.protocol in _FAMILY:
-            if _FAMILY[one.protocol] != _FAMILY.get(listener.protocol):
-                return "ProtocolConflict"
-            if one.hostname == listener.hostname:
-                return "HostnameConflict"
-    return ""
-
-
-def _certificates(world: World, gateway: KubernetesGateway, listener: Listener) -> Condition | None:
-    if listener.tls is None or listener.tls.mode != "Terminate":
-        return None
-    own = gateway.meta.namespace
-    for ref in listener.tls.certificate_refs:
-        namespace = ref.namespace or own
-        wrong = "InvalidCertificateRef"
-        if (ref.group, ref.kind) != ("", "Secret"):
-            return Condition("ResolvedRefs", False, wrong, f"{ref.kind} is no kind of certificate: Secret")
-        if namespace != own and not may_refer(world, "Gateway", own)(namespace, "", "Secret", ref.name):
-            told = f"no ReferenceGrant in {namespace} lets Gateways of {own} use Secret {ref.name}"
-            return Condition("ResolvedRefs", False, "RefNotPermitted", told)
-        found: Secret | None = world.get("Secret", namespace, ref.name)
-        if found is None or not found.certificate or not found.key:
-            told = f"Secret {namespace}/{ref.name} has no certificate with its key"
-            return Condition("ResolvedRefs", False, wrong, told)
-    return None
-
-
-def _attached(world: World, gateway: KubernetesGateway, listener: Listener) -> Iterator[ObjectRef]:
-    seen: set[ObjectRef] = set()
-    for one in attached_to(world, Parent("KubernetesGateway", gateway.meta.namespace, gateway.meta.name)):
-        if one.ref not in seen and not refusal(world, one.ref, one.parent, gateway, listener):
-            seen.add(one.ref)
-            yield one.ref
-
-
-# --- routes ----------------------------------------------------------------------------------------------------------
 
 
 @query
@@ -135,11 +50,11 @@ def parents_of(world: World, ref: ObjectRef) -> tuple[ParentStanding, ...]:
         at = parent_of(parent, ref.namespace)
         if at is None:
             continue
-        if at.kind == "KubernetesGateway":
-            gateway: KubernetesGateway | None = world.get(at.kind, at.namespace, at.name)
-            if gateway is None or not is_ours(world, gateway):
+        if at.kind in ("KubernetesGateway", "ListenerSet"):
+            gateway = gateway_at(world, ObjectRef(*at))
+            if gateway is None:
                 continue
-            accepted = _accepted(world, ref, parent, gateway)
+            accepted = _accepted(world, ref, parent, ObjectRef(*at))
             resolved = _resolved(world, route, mesh=False)
             controller = controller_of(world, gateway)
         elif at.kind == "Service":
@@ -163,6 +78,16 @@ def parents_of(world: World, ref: ObjectRef) -> tuple[ParentStanding, ...]:
     return tuple(found)
 
 
+def gateway_at(world: World, owner: ObjectRef) -> KubernetesGateway | None:
+    """The Gateway of ours that a route meets at a parent, also where it does not let the ListenerSet in."""
+    ref: ObjectRef | None = owner
+    if owner.kind == "ListenerSet":
+        one: ListenerSet | None = world.get(*owner)
+        ref = parent_gateway(one) if one else None
+    gateway: KubernetesGateway | None = world.get(*ref) if ref else None
+    return gateway if gateway is not None and is_ours(world, gateway) else None
+
+
 def controller_of(world: World, gateway: KubernetesGateway) -> str:
     """The name of the controller in the Gateway's class."""
     found = world.get("GatewayClass", "", gateway.gateway_class_name)
@@ -170,31 +95,32 @@ def controller_of(world: World, gateway: KubernetesGateway) -> str:
 
 
 _SAID = {
-    "NoMatchingParent": "the Gateway has no such listener",
+    "NoMatchingParent": "the {kind} has no such listener",
     "NotAllowedByListeners": "no listener takes such routes of this namespace",
     "NoMatchingListenerHostname": "no listener takes any of its hostnames",
 }
 
 
-def _accepted(world: World, ref: ObjectRef, parent: ParentReference, gateway: KubernetesGateway) -> Condition:
-    reasons = {refusal(world, ref, parent, gateway, one) for one in gateway.listeners}
+def _accepted(world: World, ref: ObjectRef, parent: ParentReference, owner: ObjectRef) -> Condition:
+    if gateway_of(world, owner) is None:
+        return Condition("Accepted", False, "NoMatchingParent", "the Gateway does not take this ListenerSet")
+    reasons = {refusal(world, ref, parent, owner.namespace, one) for one in listeners_at(world, owner)}
     if "" in reasons:
         return Condition("Accepted", True, "Accepted")
     # the reason of the listener that came closest to taking it
-    for reason in ("NoMatchingListenerHostname", "NotAllowedByListeners"):
-        if reason in reasons:
-            return Condition("Accepted", False, reason, _SAID[reason])
-    return Condition("Accepted", False, "NoMatchingParent", _SAID["NoMatchingParent"])
+    found = next((one for one in reversed(_SAID) if one in reasons), "NoMatchingParent")
+    return Condition("Accepted", False, found, _SAID[found].format(kind=parent.kind))
 
 
 def _resolved(world: World, route: AnyRoute, *, mesh: bool) -> Condition:
-    for path, ref in _references(route):
+    for path, ref in references(route):
         if wrong := _reference(world, route, ref, mesh=mesh):
             return wrong._replace(message=f"{path}: {wrong.message}")
     return Condition("ResolvedRefs", True, "ResolvedRefs")
 
 
-def _references(route: AnyRoute) -> Iterator[tuple[str, BackendRef | BackendObjectReference]]:
+def references(route: AnyRoute) -> Iterator[tuple[str, BackendRef | BackendObjectReference]]:
+    """All that a route sends to, copies too, each with its path in the route."""
     rules: tuple[HTTPRouteRule | GRPCRouteRule | L4RouteRule, ...] = route.rules
     for index, rule in enumerate(rules):
         for number, ref in enumerate(rule.backend_refs):

@@ -73,7 +73,7 @@ class Plane:
         """Of the last build, by the seat's id: `seat_of` gives equal seats as one object."""
         self.is_settled = False
         """Whether every session's state is that of the world: not while a build is under way."""
-        self.built = asyncio.Event()
+        self.news = asyncio.Event()
         self.observers: list[Callable[[Sequence[Event]], None]] = []
         """Who is told of events as they come, with the objects as they are."""
 
@@ -111,6 +111,7 @@ class Plane:
         if session not in self.sessions:
             return
         self.sessions.discard(session)
+        self.news.set()
         self._failed.pop(session, None)
         self.world.release(seats.seat_of, session.guest)
         if session.seat is not None:
@@ -186,7 +187,7 @@ class Plane:
             _pass_over_what_lasts()
         self.ready.set()
         self.is_settled = True
-        self.built.set()
+        self.news.set()
         self.metrics.builds.inc()
         self.metrics.build_seconds.observe(self._built - began)
         self.metrics.computed.inc(self.world.computed - computed)

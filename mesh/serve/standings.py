@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mesh.build.servers import serves
-from mesh.build.statuses import Standing
+from mesh.build.statuses import Standing, sets_of
 from mesh.model.gatewayapi import KubernetesGateway
 from mesh.model.meta import ObjectRef
-from mesh.routing.parents import is_ours
+from mesh.routing.listeners import is_ours, listener_sets, serves
 from mesh.serve.connection import Connection
 from mesh.serve.plane import Plane
 from mesh.serve.progress import progress
 from mesh.world.scopes import scope_of
+from mesh.world.world import World
 
 
 def standings(plane: Plane, connections: Iterable[Connection]) -> dict[ObjectRef, Standing]:
@@ -25,18 +25,19 @@ def standings(plane: Plane, connections: Iterable[Connection]) -> dict[ObjectRef
     for gateway in world.all("KubernetesGateway").values():
         if is_ours(world, gateway):
             mine = [one for scope, one in routers if serves(world, scope, gateway)]
-            found[gateway.meta.ref] = _standing(gateway, mine)
+            found[gateway.meta.ref] = _standing(world, gateway, mine)
     return found
 
 
-def _standing(gateway: KubernetesGateway, connections: list[Connection]) -> Standing:
+def _standing(world: World, gateway: KubernetesGateway, connections: list[Connection]) -> Standing:
     accepted, words = 0, ""
+    own = {gateway.meta.ref, *listener_sets(world, gateway.meta.ref)}
     for one in connections:
         types = progress(one.machine).values()
-        blamed = [of for of in types if of.stage == "ERROR" and gateway.meta.ref in of.origins]
+        blamed = [of for of in types if of.stage == "ERROR" and not own.isdisjoint(of.origins)]
         if blamed:
             words = blamed[0].why
         elif one.machine.was_told(one.session.state) and one.machine.is_at_rest:
             # what another object spoils is not this Gateway's fault
             accepted += all(of.stage in ("SYNCED", "ERROR") or of.why == "nothing to send" for of in types)
-    return Standing(gateway.meta.generation, len(connections), accepted, words)
+    return Standing(gateway.meta.generation, len(connections), accepted, words, sets_of(world, gateway.meta.ref))

@@ -33,6 +33,8 @@ class Status:
     def on_outcome(self, connection: Connection, outcome: Outcome) -> None:
         """A proxy accepted or refused something."""
         log_outcome(connection, outcome)
+        if connection.proxy.kind == "router":
+            self._plane.news.set()  # a Gateway may be Programmed by now
         short = SHORT.get(outcome.type_url, outcome.type_url)
         self._metrics.pushes.labels(short, "refused" if outcome.words and not outcome.accepted else "accepted").inc()
         if outcome.refused:

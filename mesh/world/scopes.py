@@ -133,6 +133,9 @@ def told_apart(world: World) -> frozenset[str] | None:
     found: set[str] = set()
     for kind in OWN_KINDS:
         found.update(key.namespace for key in world.all(kind) if kind != "Telemetry" or key.namespace != root)
+    # the certificate that their proxies show to backends
+    gateways = world.all("KubernetesGateway").items()
+    found.update(key.namespace for key, one in gateways if one.tls is not None and one.tls.backend is not None)
     for kind in EXPORTED_KINDS:
         for key, value in world.all(kind).items():
             if value.export_to and "*" not in value.export_to:

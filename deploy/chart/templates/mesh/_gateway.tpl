@@ -1,6 +1,7 @@
 {{/*
 The pod of a gateway: Envoy with nothing beside it. What it starts with, an init container writes: so it needs no injector,
-in no order. Arguments: root, labels (K=V,…), resources, and ofGatewayAPI where pymesh makes the pods of a Gateway of Gateway API.
+in no order. Where pymesh makes the pods, of a Gateway of Gateway API (ofGatewayAPI), it writes that itself, and the pod starts
+the sooner. Arguments: root, labels (K=V,…), resources, ofGatewayAPI.
 */}}
 {{- define "pysidecar.gatewayPod" -}}
 automountServiceAccountToken: false
@@ -17,6 +18,7 @@ securityContext:
   # a Gateway's ports are those of its pods
   sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: "0"}]
   {{- end }}
+{{- if not .ofGatewayAPI }}
 initContainers:
   - name: bootstrap
     image: {{ include "pysidecar.image" (dict "root" .root "image" "mesh") }}
@@ -37,9 +39,6 @@ initContainers:
       - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
       - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
       - {name: SERVICE_ACCOUNT, valueFrom: {fieldRef: {fieldPath: spec.serviceAccountName}}}
-      {{- if .ofGatewayAPI }}
-      - {name: GATEWAY_NAME, valueFrom: {fieldRef: {fieldPath: "metadata.labels['gateway.networking.k8s.io/gateway-name']"}}}
-      {{- end }}
       - {name: INSTANCE_IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}
     resources:
       {{- toYaml .resources | nindent 6 }}
@@ -47,11 +46,20 @@ initContainers:
       {{- include "pysidecar.containerSecurityContext" .root | nindent 6 }}
     volumeMounts:
       - {name: envoy, mountPath: /etc/envoy}
+{{- end }}
 containers:
   - name: istio-proxy
     image: {{ include "pysidecar.image" (dict "root" .root "image" "proxy") }}
     imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-    args: [-c, /etc/envoy/envoy.json, --log-level, warning, --drain-time-s, "5", --drain-strategy, immediate, --disable-hot-restart]
+    {{- if .ofGatewayAPI }}
+    env:
+      - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+      - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+      - {name: INSTANCE_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+      - {name: INSTANCE_IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}
+      - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+    {{- end }}
+    args: [{{ if not .ofGatewayAPI }}-c, /etc/envoy/envoy.json, {{ end }}--log-level, warning, --drain-time-s, "5", --drain-strategy, immediate, --disable-hot-restart]
     ports:
       - {name: status-port, containerPort: 15021}
       - {name: http-envoy-prom, containerPort: 15090}
@@ -61,7 +69,7 @@ containers:
       failureThreshold: 300
     readinessProbe:
       httpGet: {path: /healthz/ready, port: status-port}
-      periodSeconds: 5
+      periodSeconds: 2
       timeoutSeconds: 3
     lifecycle:
       # connections are still taken until nobody sends any here; clients are asked to go elsewhere meanwhile
@@ -79,11 +87,15 @@ containers:
     securityContext:
       {{- include "pysidecar.containerSecurityContext" .root | nindent 6 }}
     volumeMounts:
+      {{- if not .ofGatewayAPI }}
       - {name: envoy, mountPath: /etc/envoy, readOnly: true}
+      {{- end }}
       - {name: pymesh, mountPath: /var/run/secrets/pymesh, readOnly: true}
 volumes:
+  {{- if not .ofGatewayAPI }}
   - name: envoy
     emptyDir: {medium: Memory, sizeLimit: 4Mi}
+  {{- end }}
   - name: pymesh
     projected:
       sources:

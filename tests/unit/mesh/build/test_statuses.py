@@ -47,7 +47,9 @@ def own_service(address: str = "10.96.0.9", **more: Any) -> Object:
 
 
 def told(world: World, standing: Standing = ACKED, pods: int = 0, before: Any = None) -> dict[str, Any]:
-    status = gateway_status(world, world.get("KubernetesGateway", "default", "gw"), standing, pods, NOW, before or {})
+    status = gateway_status(
+        world, world.get("KubernetesGateway", "default", "gw"), standing, pods, "", NOW, before or {}
+    )
     assert status is not None
     return status
 

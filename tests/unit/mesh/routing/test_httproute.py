@@ -251,7 +251,7 @@ def gateway(*listeners: str) -> Object:
 
 
 ALL = "allowedRoutes: {namespaces: {from: All}}"
-SECTION = Section("gateways", "gw", "http")
+SECTION = Section(ObjectRef("KubernetesGateway", "gateways", "gw"), "http")
 AT_GATEWAY = "parentRefs: [{name: gw, namespace: gateways}]"
 
 
@@ -336,7 +336,7 @@ def test_a_tls_route_by_server_name() -> None:
         route(one, kind="TLSRoute", created="2026-01-01T00:00:00Z"),
         route(two, "b", kind="TLSRoute", created="2026-01-02T00:00:00Z"),
     )
-    found = listener_connections(world, GATEWAY, Section("gateways", "gw", "tls"))
+    found = listener_connections(world, GATEWAY, Section(ObjectRef("KubernetesGateway", "gateways", "gw"), "tls"))
     assert [(each.sni_hosts, each.origins[0].ref) for each in found] == [
         (("a.example.com",), ObjectRef("TLSRoute", "default", "r")),
         (("b.example.com",), ObjectRef("TLSRoute", "default", "b")),
