@@ -16,6 +16,7 @@ from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution, Service, ServicePort
 from mesh.routing.backendtls import Trust, trust_of
+from mesh.routing.parents import is_called
 from mesh.world.index import Endpoint, ServiceKey, endpoints_of, ports_seen, service_at, visible_services
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
@@ -81,7 +82,7 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
         "type": TYPES[_resolution(scope, service)],
         "metadata": _metadata(service, name, counted=bool(metered(world, scope, "CLIENT"))),
     }
-    if options := _protocol(port):
+    if options := _protocol(scope, port, calls=port.protocol.is_auto and is_called(world, key.ref, port.number)):
         made["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
     match _resolution(scope, service):
         case Resolution.CLIENT_SIDE:
@@ -123,11 +124,13 @@ def _resolution(scope: Scope, service: Service) -> Resolution:
     return service.resolution
 
 
-def _protocol(port: ServicePort) -> Message | None:
-    """How HTTP is spoken to the endpoints; as the client does where nobody said."""
-    if port.protocol.is_http2:
+def _protocol(scope: Scope, port: ServicePort, *, calls: bool) -> Message | None:
+    """How HTTP is spoken to the endpoints; where nobody said as the client does, and from gateways as HTTP/1.1 (what
+    their clients speak says nothing of the app), unless a GRPCRoute `calls`.
+    """
+    if port.protocol.is_http2 or (calls and scope.kind == "router"):
         return typed("upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": {}})
-    if port.protocol.is_auto:
+    if port.protocol.is_auto and scope.kind != "router":
         return typed(
             "upstreams.http.v3.HttpProtocolOptions",
             use_downstream_protocol_config=BOTH_PROTOCOLS,

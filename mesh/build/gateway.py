@@ -4,7 +4,7 @@
                             ├─HTTPS, by SNI─────▶ table https.PORT.NAME.GATEWAY.NAMESPACE
                             └─TLS, TCP, by SNI──▶ outbound|…
 
-A server of bytes without any route does not listen; one of HTTP answers 404.
+A server of bytes without any route does not listen, one of Gateway API sends away who comes; one of HTTP answers 404.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from mesh.build.secrets import AUTHORITY, PREFIX, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
 from mesh.build.watched import http_filters, tcp_filters
 from mesh.model.meta import ObjectRef
+from mesh.model.names import BLACK_HOLE
 from mesh.model.tls import ServerTLSSettings
 from mesh.routing.attach import http_routes, tcp_routes_of, tls_routes_of
 from mesh.routing.ingress import routes_at as ingress_routes_at
@@ -68,6 +69,10 @@ def gateway_listener(world: World, scope: Scope, ports: Ports, place: Place) -> 
                 if names != [""]:
                     chain |= {"filter_chain_match": match | {"server_names": names}}
                 chains.append(chain)
+    if not chains and any(server.is_of_gateway_api for server in mine):
+        # it is Programmed, and nobody is behind it yet: who comes is sent away
+        nobody = tcp_filters(world, scope, "gateway", BLACK_HOLE, {"cluster": BLACK_HOLE})
+        chains.append({"name": BLACK_HOLE, "filters": nobody})
     if not chains:
         return None
     made: Message = {

@@ -11,7 +11,7 @@ from mesh.model.gatewayapi import GROUP, KubernetesGateway, Listener
 from mesh.model.meta import ObjectRef
 from mesh.routing.certificates import Fault, authorities, certificate_fault
 from mesh.routing.listeners import Entry, entries_of, frontend_of
-from mesh.routing.parents import TAKEN, attached_at
+from mesh.routing.parents import TAKEN, attached_at, kinds_taken
 from mesh.routing.standing import Condition
 from mesh.world.memo import query
 from mesh.world.world import World
@@ -44,7 +44,7 @@ def attached_routes(world: World, one: ListenerStanding) -> int:
 
 def _standing(world: World, gateway: KubernetesGateway, entry: Entry) -> ListenerStanding:
     listener = entry.listener
-    known = TAKEN.get(listener.protocol, ())
+    known = kinds_taken(listener)
     asked = listener.allowed_routes.kinds
     kinds = tuple(one for one in known if not asked or any((k.group, k.kind) == (GROUP, one) for k in asked))
     accepted = Condition("Accepted", True, "Accepted")

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from mesh.model.gatewayapi import GROUP, Listener, ParentReference
 from mesh.model.httproute import GRPCRoute, HTTPRoute
-from mesh.model.l4route import TCPRoute, TLSRoute
+from mesh.model.l4route import L4RouteRule, TCPRoute, TLSRoute
 from mesh.model.meta import ObjectRef
 from mesh.model.names import narrower
 from mesh.routing.grants import Permitted, granted
 from mesh.routing.httproute import Maker, by_precedence, routes_of, target_of
 from mesh.routing.listeners import Section, entry_of
-from mesh.routing.route import Backend, ConnectionRoute, Origin, Route
+from mesh.routing.route import NOWHERE, Backend, ConnectionRoute, Origin, Route
 from mesh.world.index import service_of
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
@@ -33,7 +33,19 @@ TAKEN = {
     "TLS": ("TLSRoute", "TCPRoute"),
     "TCP": ("TCPRoute",),
 }
+
+
+def kinds_taken(listener: Listener) -> tuple[str, ...]:
+    """Which kinds of routes a listener can take; TLS that passes through needs its server name."""
+    if listener.protocol == "TLS" and listener.tls is not None and listener.tls.mode == "Passthrough":
+        return ("TLSRoute",)
+    return TAKEN.get(listener.protocol, ())
+
+
 AnyRoute = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute
+
+
+NOBODY = (Backend(NOWHERE),)
 
 
 class Parent(NamedTuple):
@@ -128,6 +140,22 @@ def _joined(
     return by_precedence(found)
 
 
+@query
+def _called(world: World) -> frozenset[tuple[ObjectRef, int]]:
+    return frozenset(
+        (ObjectRef("Service", to.namespace or route.meta.namespace, to.name), to.port)
+        for route in world.all("GRPCRoute").values()
+        for rule in route.rules
+        for to in rule.backend_refs
+        if (to.group, to.kind) == ("", "Service") and to.port
+    )
+
+
+def is_called(world: World, service: ObjectRef, port: int) -> bool:
+    """Whether a GRPCRoute leads to a port of a Service: gRPC is spoken there."""
+    return (service, port) in _called(world)
+
+
 # --- at a Gateway --------------------------------------------------------------------------------------------------
 
 
@@ -146,7 +174,7 @@ def refusal(world: World, ref: ObjectRef, parent: ParentReference, own: str, one
 
 
 def _takes_kind(listener: Listener, kind: str) -> bool:
-    if kind not in TAKEN.get(listener.protocol, ()):
+    if kind not in kinds_taken(listener):
         return False
     kinds = listener.allowed_routes.kinds
     return not kinds or any((one.group, one.kind) == (GROUP, kind) for one in kinds)
@@ -207,19 +235,21 @@ def listener_routes(world: World, scope: Scope, section: Section, host: str) -> 
 
 @query
 def listener_connections(world: World, scope: Scope, section: Section) -> tuple[ConnectionRoute, ...]:
-    """The routes of a listener that passes bytes on; the oldest first, of two for one server name the first."""
+    """The routes of a listener that passes bytes on; the oldest first, of two for one server name the first.
+
+    The share of a backend that there is not is refused.
+    """
     found: list[ConnectionRoute] = []
     taken: set[str] = set()
     for ref, route, listener in _taken(world, section):
         if isinstance(route, HTTPRoute | GRPCRoute):
             continue
         names = tuple(one for one in hosts_of(listener, route) if one not in taken)
-        for index, rule in enumerate(route.rules[:1]):
-            maker = Maker(scope.domain, granted(world, ref))
-            to = (Backend(target_of(route, one, maker), one.weight) for one in rule.backend_refs if one.weight)
-            backends = tuple(one for one in to if one.target.host)
-            if backends and names:
-                taken.update(names)
-                sni = () if names == ("*",) else names
-                found.append(ConnectionRoute(backends, (Origin(ref, f"spec.rules[{index}]", rule.name),), sni))
+        if not names:
+            continue
+        taken.update(names)
+        rule, maker = (route.rules or (L4RouteRule(),))[0], Maker(scope.domain, granted(world, ref))
+        backends = tuple(Backend(target_of(route, one, maker), one.weight) for one in rule.backend_refs if one.weight)
+        sni = () if names == ("*",) else names
+        found.append(ConnectionRoute(backends or NOBODY, (Origin(ref, "spec.rules[0]", rule.name),), sni))
     return tuple(found)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from mesh.model.destinationrule import DestinationRule
+from mesh.model.gatewayapi import KubernetesGateway
 from mesh.model.policy import PortTrafficPolicy, TrafficPolicy
 from mesh.model.workload import NOWHERE, Locality, Pod
 from mesh.world.index import locality_of_node
@@ -22,6 +23,35 @@ APP_NAMES = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 @query
 def selected_labels(world: World) -> frozenset[str]:
     """The label keys by which anything in the world picks proxies."""
+    keys = {*viewed_labels(world), *_labels_of_gateways(world)}
+    for gateway in world.all("Gateway").values():
+        keys.update(gateway.selector)
+    if world.all("Ingress"):
+        keys.add("istio")
+    return frozenset(keys)
+
+
+@query
+def _labels_of_gateways(world: World) -> frozenset[str]:
+    """Those by which a proxy is known as one of a Gateway of Gateway API."""
+    keys: set[str] = set()
+    for gateway in world.all("KubernetesGateway").values():
+        keys.add(GATEWAY_NAME)
+        for address in gateway.addresses:
+            name, _, rest = address.value.partition(".")
+            service = world.get("Service", rest.partition(".")[0] or gateway.meta.namespace, name)
+            keys.update(service.selector if service else ())
+    return frozenset(keys)
+
+
+def _shows_certificates(gateway: KubernetesGateway) -> bool:
+    """Whether the Gateway's proxies have a certificate of their own for backends, and so clusters of their own."""
+    return gateway.tls is not None and gateway.tls.backend is not None
+
+
+@query
+def viewed_labels(world: World) -> frozenset[str]:
+    """Those of them that clusters, endpoints or a sidecar's virtual hosts depend on."""
     keys: set[str] = set()
     for sidecar in world.all("Sidecar").values():
         if sidecar.workload_selector:
@@ -32,20 +62,12 @@ def selected_labels(world: World) -> frozenset[str]:
         for balancer in (policy.load_balancer for policy in _policies(rule)):
             if balancer and balancer.locality_lb_setting:
                 keys.update(one.partition("=")[0] for one in balancer.locality_lb_setting.failover_priority)
-    for gateway in world.all("Gateway").values():
-        keys.update(gateway.selector)
     for telemetry in world.all("Telemetry").values():
         keys.update(telemetry.labels)
     if traces_name_services(world):
         keys.update(APP_NAMES)
-    if world.all("Ingress"):
-        keys.add("istio")
-    for gateway in world.all("KubernetesGateway").values():
-        keys.add(GATEWAY_NAME)
-        for address in gateway.addresses:
-            name, _, rest = address.value.partition(".")
-            service = world.get("Service", rest.partition(".")[0] or gateway.meta.namespace, name)
-            keys.update(service.selector if service else ())
+    if any(_shows_certificates(one) for one in world.all("KubernetesGateway").values()):
+        keys.update(_labels_of_gateways(world))
     for service in world.all("VirtualService").values():
         for http in (*service.http, *service.tls, *service.tcp):
             for match in http.match:
@@ -135,7 +157,7 @@ def told_apart(world: World) -> frozenset[str] | None:
         found.update(key.namespace for key in world.all(kind) if kind != "Telemetry" or key.namespace != root)
     # the certificate that their proxies show to backends
     gateways = world.all("KubernetesGateway").items()
-    found.update(key.namespace for key, one in gateways if one.tls is not None and one.tls.backend is not None)
+    found.update(key.namespace for key, one in gateways if _shows_certificates(one))
     for kind in EXPORTED_KINDS:
         for key, value in world.all(kind).items():
             if value.export_to and "*" not in value.export_to:
@@ -148,10 +170,13 @@ def told_apart(world: World) -> frozenset[str] | None:
 
 @query
 def view_of(world: World, scope: Scope) -> Scope:
-    """What a scope shares with all others that see the same: itself without its namespace, where nothing asks for it.
+    """What a scope shares with all others that see the same: itself without its namespace, where nothing asks for it,
+    and without the labels by which only gateways are known.
 
-    So a thousand namespaces have their clusters, endpoints and virtual hosts made once. Only the short names of a
-    namespace's own Services are its own (`mesh.build.tables.table_domains`).
+    So a thousand namespaces have their clusters, endpoints and virtual hosts made once, and all Gateways theirs. Only
+    the short names of a namespace's own Services are its own (`mesh.build.tables.table_domains`).
     """
-    apart = told_apart(world)
-    return scope if apart is None or scope.namespace in apart else replace(scope, namespace="")
+    apart, keys = told_apart(world), viewed_labels(world)
+    labels = tuple(label for label in scope.labels if label[0] in keys)
+    namespace = scope.namespace if apart is None or scope.namespace in apart else ""
+    return replace(scope, labels=labels, namespace=namespace)

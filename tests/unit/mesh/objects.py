@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
+from common import tls
+from common.tls import KeyPair
 from mesh.model.kinds import kind_of
 from mesh.world.events import Event, Key, Upsert
 from mesh.world.index import new_world
@@ -27,6 +32,36 @@ def service(name: str, ip: str, *ports: tuple[str, int], namespace: str = "defau
             **spec,
         },
     }
+
+
+@cache
+def authority() -> KeyPair:
+    """Who signs the certificates here."""
+    return tls.new_authority("tests", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@cache
+def pair() -> KeyPair:
+    """A certificate with its key."""
+    return tls.issue(authority(), ["a.example.com"], datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def certificate(name: str, namespace: str = "default", **data: bytes) -> Object:
+    """A Secret with a certificate and its key; `crt` and `key` are others than those that belong together."""
+    made = {"tls.crt": data.get("crt", pair().certificate), "tls.key": data.get("key", pair().key)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {key: b64encode(value).decode() for key, value in made.items()},
+    }
+
+
+def authorities(name: str, namespace: str = "default", pem: bytes | None = None) -> Object:
+    """A ConfigMap with authorities."""
+    data = {"ca.crt": (authority().certificate if pem is None else pem).decode()}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}
 
 
 def endpoints(

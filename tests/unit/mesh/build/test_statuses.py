@@ -231,7 +231,8 @@ def test_a_gateway_is_run_by_objects_of_its_own() -> None:
     more = ", infrastructure: {labels: {team: web}, annotations: {note: x}}"
     world = world_of(CLASS, gateway(f"{HTTP}, {{name: u, port: 53, protocol: UDP}}", more))
     template = {"service": {"type": "ClusterIP"}, "deployment": {"replicas": 2, "template": {"spec": {"volumes": []}}}}
-    account, before, runs = objects(world.get("KubernetesGateway", "default", "gw"), template)
+    one = world.get("KubernetesGateway", "default", "gw")
+    account, before, runs = objects(one, one.listeners, template)
     assert [one["kind"] for one in (account, before, runs)] == ["ServiceAccount", "Service", "Deployment"]
     for one in (account, before, runs):
         assert one["metadata"]["labels"].items() >= {"team": "web"}.items()
