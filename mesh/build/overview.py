@@ -13,8 +13,10 @@ from mesh.model.virtualservice import VirtualService
 from mesh.routing import ingress, virtualservice
 from mesh.routing.attach import mesh_routes, rulers_of
 from mesh.routing.backends import MESH, whole_name
+from mesh.routing.grants import granted
 from mesh.routing.httproute import Maker, target_of
-from mesh.routing.parents import KINDS, granted, is_ours, parent_of, service_rulers
+from mesh.routing.listeners import gateway_of
+from mesh.routing.parents import KINDS, parent_of, service_rulers
 from mesh.routing.route import Forward, Route
 from mesh.world.index import endpoints_of, service_at, services_by_host
 from mesh.world.memo import query
@@ -134,11 +136,11 @@ def _of_gateway_api(world: World, domain: str) -> Iterator[Entrance]:
             hosts = route.hostnames if isinstance(route, HTTPRoute | GRPCRoute) else ()
             for ref in route.parent_refs:
                 parent = parent_of(ref, route.meta.namespace)
-                if parent is None or parent.kind != "KubernetesGateway":
+                if parent is None or parent.kind not in ("KubernetesGateway", "ListenerSet"):
                     continue
-                gateway = world.get(parent.kind, parent.namespace, parent.name)
-                if gateway is not None and is_ours(world, gateway):
-                    yield Entrance(ObjectRef("Gateway", parent.namespace, parent.name), route.meta.ref, hosts, targets)
+                at = gateway_of(world, ObjectRef(*parent))
+                if at is not None:
+                    yield Entrance(at._replace(kind="Gateway"), route.meta.ref, hosts, targets)
 
 
 def _of_ingresses(world: World, domain: str) -> Iterator[Entrance]:
