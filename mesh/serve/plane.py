@@ -21,7 +21,7 @@ from mesh.model.meta import ObjectRef
 from mesh.model.problem import Problem
 from mesh.serve.metrics import Metrics
 from mesh.world import gather
-from mesh.world.events import Event, Key, Listed
+from mesh.world.events import Event, Key, Listed, Upsert
 from mesh.world.index import new_world
 from mesh.world.proxy import Proxy
 from mesh.world.world import World
@@ -42,8 +42,9 @@ class Session:
         self.guest = seats.guest_of(proxy)
         self.state: State = {}
         self.seat: Seat | None = None
+        self.since = time.monotonic()
         self.changed_at = 0.0
-        """When the change that the state follows from came, on the clock of `time.monotonic`."""
+        """When the change came that the state follows from, or the stream, if later; 0 once the proxy has all of it."""
         self._plane = plane
 
     def close(self) -> None:
@@ -95,6 +96,8 @@ class Plane:
             self._pending.pop(at, None)
             self._pending[at] = event
             self.metrics.events.labels(event.kind).inc()
+            if isinstance(event, Upsert) and event.changed:
+                self.metrics.lag.labels(event.kind).observe(max(0.0, time.time() - event.changed))
             self._urgent = self._urgent and event.kind in URGENT_KINDS
         self._wake.set()
 
@@ -179,7 +182,7 @@ class Plane:
         for session in list(self.sessions):
             _, state = states.get(id(session.seat), (None, session.state))
             if state is not session.state and not is_same(state, session.state):
-                session.state, session.changed_at = state, came
+                session.state, session.changed_at = state, max(came, session.since)
                 session.wake()
         self._tell()
         self.world.collect()
@@ -190,6 +193,8 @@ class Plane:
         self.news.set()
         self.metrics.builds.inc()
         self.metrics.build_seconds.observe(self._built - began)
+        self.metrics.states.labels("made").inc(len(states))
+        self.metrics.states.labels("shared").inc(max(0, len(self.sessions) - len(states) - len(failed)))
         self.metrics.computed.inc(self.world.computed - computed)
         self.metrics.kept.set(len(self.world))
         self.metrics.ready.set(1)

@@ -13,7 +13,7 @@ from mesh.encode.redact import redact
 from mesh.model.meta import ObjectRef
 from mesh.model.problem import Problem
 from mesh.serve.connection import Connection, log_outcome
-from mesh.serve.metrics import Metrics
+from mesh.serve.metrics import Metrics, cause
 from mesh.serve.plane import Plane, Session
 from mesh.serve.progress import progress
 from mesh.serve.server import Server
@@ -21,6 +21,9 @@ from mesh.serve.standings import standings
 from mesh.sources import Source
 from mesh.xds.messages import Outcome
 from mesh.xds.types import SHORT
+
+
+OTHER = "other"
 
 
 class Status:
@@ -35,13 +38,17 @@ class Status:
         log_outcome(connection, outcome)
         if connection.proxy.kind == "router":
             self._plane.news.set()  # a Gateway may be Programmed by now
-        short = SHORT.get(outcome.type_url, outcome.type_url)
+        # a proxy may ask for any type; what is none of ours is one label
+        short = SHORT.get(outcome.type_url, OTHER)
         self._metrics.pushes.labels(short, "refused" if outcome.words and not outcome.accepted else "accepted").inc()
         if outcome.refused:
-            self._metrics.rejects.labels(short).inc(len(outcome.refused))
+            self._metrics.rejects.labels(short, cause(outcome.words)).inc(len(outcome.refused))
         session = connection.session
         if outcome.accepted and isinstance(session, Session) and session.changed_at:
             self._metrics.converged.labels(short).observe(time.monotonic() - session.changed_at)
+            if connection.machine.is_done:
+                # what it asks for later follows from no change
+                session.changed_at = 0.0
 
     @property
     def waits_for(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from mesh.model.kinds import BY_KEY, Kind, kind_of
@@ -14,6 +15,8 @@ from mesh.model.table import EMPTY
 from mesh.world.events import Event, Key, Listed, Remove, Upsert
 
 log = logging.getLogger(__name__)
+
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 Name = tuple[str, Key]  # a kind's key with the object's
 
@@ -44,8 +47,10 @@ class Intake:
         self.known: dict[str, dict[Key, str]] = {}
         """Of each kind the objects that were told, with their resourceVersion."""
 
-    def upsert(self, kind: Kind, thing: Mapping[str, Any], more: Iterable[Problem] = ()) -> list[Event]:
-        """The object is there. No event where it holds nothing that anybody asks for."""
+    def upsert(
+        self, kind: Kind, thing: Mapping[str, Any], more: Iterable[Problem] = (), changed: float = 0.0
+    ) -> list[Event]:
+        """The object is there, `changed` then. No event where it holds nothing that anybody asks for."""
         name = name_of(kind, thing)
         parsed = kind.parse(thing, self._domain)
         value, problems = parsed.value, (*parsed.problems, *more)
@@ -57,7 +62,7 @@ class Intake:
             else:
                 self._last[name] = value
         self.known.setdefault(kind.key, {})[name[1]] = version_of(thing)
-        return [Upsert(kind.key, name[1], value, problems, _told(kind, thing))]
+        return [Upsert(kind.key, name[1], value, problems, _told(kind, thing), changed)]
 
     def remove(self, name: Name) -> list[Event]:
         """The object is gone, if it was there."""
@@ -111,6 +116,27 @@ def version_of(thing: Mapping[str, Any]) -> str:
     metadata = thing.get("metadata")
     version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
     return version if isinstance(version, str) else ""
+
+
+def changed_at(thing: Mapping[str, Any]) -> float:
+    """When an object was changed last, by its own word, in seconds since the epoch; 0 where it does not say.
+
+    Of endpoints it is when the Service or pod changed that they follow from
+    (https://kubernetes.io/docs/reference/labels-annotations-taints/#endpoints-kubernetes-io-last-change-trigger-time),
+    of anything else the newest of metadata.managedFields, in whole seconds.
+    """
+    metadata = thing.get("metadata")
+    data = metadata if isinstance(metadata, Mapping) else {}
+    annotations = data.get("annotations")
+    trigger = annotations.get(TRIGGER_TIME) if isinstance(annotations, Mapping) else None
+    fields = data.get("managedFields")
+    times = [one.get("time") for one in fields if isinstance(one, Mapping)] if isinstance(fields, list) else []
+    # all are in UTC and written alike, so that the newest is the last by its text
+    newest = trigger if isinstance(trigger, str) else max((one for one in times if isinstance(one, str)), default="")
+    try:
+        return datetime.fromisoformat(newest).timestamp() if newest else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _told(kind: Kind, thing: Mapping[str, Any]) -> Mapping[str, Any]:

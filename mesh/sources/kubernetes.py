@@ -23,7 +23,7 @@ from common.errors import KubernetesError
 from mesh.model.kinds import BY_KEY, Kind, kind_of
 from mesh.model.reading import DOMAIN
 from mesh.sources import Deliver
-from mesh.sources.intake import Intake, Relist, name_of, version_of
+from mesh.sources.intake import Intake, Relist, changed_at, name_of, version_of
 from mesh.sources.pauses import ABSENT, CONFIRM, RETRY, Pause
 from mesh.world.events import Event, Listed
 
@@ -242,7 +242,7 @@ class _Reader:
         if kind is None or kind not in self._kinds:
             return []
         if type_ != "DELETED":
-            return self._intake.upsert(kind, thing)
+            return self._intake.upsert(kind, thing, changed=changed_at(thing))
         # of all kinds here: the ConfigMap that was the mesh configuration may have lost that before it went
         key = name_of(kind, thing)[1]
         return [event for one in self._kinds for event in self._intake.remove((one.key, key))]

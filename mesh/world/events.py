@@ -25,7 +25,8 @@ class Key(NamedTuple):
 class Upsert:
     """The object is there, new or changed. `value` is None where it could not be read: then it counts as absent.
 
-    `raw` is the object as it came, for those who write its status; it takes no part in comparing.
+    `raw` is the object as it came, for those who write its status; `changed` is when it was changed by its own word, in
+    seconds since the epoch, where a watch told it and it says so, else 0. Neither takes part in comparing.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Upsert:
     value: Any
     problems: tuple[Problem, ...] = ()
     raw: Mapping[str, Any] = field(default=EMPTY, compare=False, repr=False)
+    changed: float = field(default=0.0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

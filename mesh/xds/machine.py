@@ -263,6 +263,13 @@ class Machine:
         return not self._owed and all(ledger.flight is None for ledger in self.ledgers.values())
 
     @property
+    def is_done(self) -> bool:
+        """The proxy has all that it asks for and is to have."""
+        return self.is_at_rest and not any(
+            pending.puts or pending.removes for ledger in self.ledgers.values() if (pending := ledger.pending())
+        )
+
+    @property
     def deadline(self) -> float | None:
         """When something that waits will wait no longer."""
         return min(self._held_since.values()) + PATIENCE_SECONDS if self._held_since else None
