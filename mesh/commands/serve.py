@@ -86,6 +86,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="how the pods of Gateway API's Gateways look: YAML with the specs `deployment` and `service`; "
         "without it none are run",
     )
+    cluster.add_argument(
+        "--no-conditions",
+        action="store_true",
+        help="write no conditions into the status of Istio's objects: where Istio itself does (default: what is wrong "
+        "in them, in PassedAnalysis and Reconciled)",
+    )
     cluster.add_argument("--namespace", metavar="NAME", help="of the Service and the Secret (default: the pod's own)")
     logs = parser.add_argument_group("logs")
     logs.add_argument("--log-format", choices=["auto", "json", "text"], default="auto", help="auto: text in a terminal")
@@ -140,6 +146,7 @@ def _in_cluster(args: argparse.Namespace, settings: Settings) -> int:
         args.webhook_configuration,
         args.gateway_class,
         _template(args.gateway_template) if args.gateway_template else {},
+        not args.no_conditions,
     )
     with TemporaryDirectory(prefix="pymesh-") as folder:
         asyncio.run(serve_cluster(kubernetes, cluster, settings, Path(folder), args.domain))

@@ -33,7 +33,7 @@ def problems(world: World) -> tuple[Problem, ...]:
 def problems_of(world: World, kind: str, namespace: str, name: str) -> tuple[Problem, ...]:
     """Those of one object: looked for again only where what they follow from has changed."""
     one = world.get(kind, namespace, name)
-    return () if one is None else tuple(problem for check in _CHECKS[kind] for problem in check(world, one))
+    return () if one is None else tuple(problem for check in _CHECKS.get(kind, ()) for problem in check(world, one))
 
 
 def _warn(meta: Meta, code: str, message: str, *path: Key) -> Problem:

@@ -12,6 +12,7 @@ from typing import Any
 from common.kube import Kubernetes
 from mesh.serve.app import Settings, serve
 from mesh.serve.auth import Tokens, reviewed_by
+from mesh.serve.conditions import Conditions
 from mesh.serve.gateways import Gateways, Setup
 from mesh.serve.lease import Lease
 from mesh.serve.plane import Plane
@@ -40,6 +41,8 @@ class Cluster:
     gateway_class: str = ""
     template: Mapping[str, Any] = field(default_factory=dict)
     """How Gateways' pods look (mesh.build.deployment); without any none are run."""
+    conditions: bool = True
+    """Whether Istio's objects are told in their status what is wrong with them."""
 
 
 async def serve_cluster(
@@ -64,6 +67,8 @@ async def serve_cluster(
     def beside(plane: Plane, status: Status) -> Iterable[Awaitable[None]]:
         yield lease.run()
         yield Gateways(kubernetes, lease, plane, status, setup).run()
+        if cluster.conditions:
+            yield Conditions(kubernetes, lease, plane, status).run()
 
     with_tls = replace(
         settings,
