@@ -119,3 +119,21 @@ def test_who_writes_an_object_is_told_what_is_wrong_in_it(mesh: Cluster, shop: s
     said = mesh.apply(virtual_service(), namespace=shop)
     assert "Warning" not in said
     assert "virtualservice.networking.istio.io/server configured" in said
+
+
+def test_an_object_is_told_in_its_status(mesh: Cluster, shop: str) -> None:
+    for name in ("first", "second"):
+        made = virtual_service()
+        made["metadata"]["name"] = name
+        made["spec"]["hosts"] = ["books.example.com"]
+        mesh.apply(made, namespace=shop)
+    said = mesh.kubectl(
+        "wait", "virtualservice/second", "-n", shop, "--for=condition=Reconciled=False", "--timeout=60s"
+    )
+    assert "condition met" in said
+    [second] = [one for one in mesh.get("virtualservices", namespace=shop) if one["metadata"]["name"] == "second"]
+    conditions = {one["type"]: one for one in second["status"]["conditions"]}
+    assert conditions["Reconciled"]["reason"] == "Superseded"
+    assert "first is older" in conditions["Reconciled"]["message"]
+    mesh.kubectl("delete", "virtualservice", "first", "-n", shop)
+    mesh.kubectl("wait", "virtualservice/second", "-n", shop, "--for=condition=Reconciled", "--timeout=60s")
