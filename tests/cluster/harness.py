@@ -151,6 +151,15 @@ def eventually(attempt: Callable[[], T], seconds: float = 15) -> T:
             time.sleep(0.2)
 
 
+def run_cluster(*arguments: str) -> str:
+    """What a command of `cluster` prints."""
+    # a fresh machine's Go is installed with this Python
+    environ = os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run([CLUSTER, *arguments], capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 0, f"cluster {' '.join(arguments)}: {done.stderr[-4000:]}"
+    return done.stdout
+
+
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """The cluster of KUBECONFIG as it is, or one that is brought up with the project's images and taken down again.
@@ -163,21 +172,13 @@ def running_cluster() -> Iterator[Cluster]:
     keep = bool(os.environ.get("PYSIDECAR_KEEP_CLUSTER"))
     there = subprocess.run([CLUSTER, "kubectl", "get", "--raw", "/readyz"], capture_output=True, check=False)
     if not (keep and there.returncode == 0):
-        _run("up")
+        run_cluster("up")
     try:
-        _run("base")
+        run_cluster("base")
         for name in IMAGES:
-            _run("image", f"{HUB}/{name}:{TAG}", str(ROOT), str(ROOT / f"Dockerfile.{name}"))
-        kubeconfig = _run("env").strip().partition("=")[2]
+            run_cluster("image", f"{HUB}/{name}:{TAG}", str(ROOT), str(ROOT / f"Dockerfile.{name}"))
+        kubeconfig = run_cluster("env").strip().partition("=")[2]
         yield Cluster([str(CLUSTER), "kubectl"], kubeconfig, HUB)
     finally:
         if not keep:
-            _run("down")
-
-
-def _run(*arguments: str) -> str:
-    # a fresh machine's Go is installed with this Python
-    environ = os.environ | {"PYTHON": sys.executable}
-    done = subprocess.run([CLUSTER, *arguments], capture_output=True, text=True, check=False, env=environ)
-    assert done.returncode == 0, f"cluster {' '.join(arguments)}: {done.stderr[-4000:]}"
-    return done.stdout
+            run_cluster("down")

@@ -16,17 +16,6 @@ from demo.network import Network
 from tests.drills.rig import Rig
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long those take that could go on."""
-    parser.addoption("--drill-seconds", type=float, default=10, help="how long a drill goes on (default %(default)s)")
-
-
-@pytest.fixture
-def seconds(request: pytest.FixtureRequest) -> float:
-    """How long to go on."""
-    return float(request.config.getoption("--drill-seconds"))
-
-
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     """The namespaces, with the backends; nothing else runs yet."""

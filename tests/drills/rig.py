@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ class Rig:
         self.pymesh: subprocess.Popen[bytes] | None = None
         self._envoy: subprocess.Popen[bytes] | None = None
         self._bootstrap = ""
+        self._marks = 0
 
     def __enter__(self) -> Rig:
         self.objects.mkdir()
@@ -149,6 +151,20 @@ class Rig:
         """Envoy's route tables, as JSON."""
         return self.get(f"http://{ADMIN}/config_dump?resource=dynamic_route_configs")
 
+    def reaction(self, times: int = 9) -> float:
+        """How long a change takes from the file to Envoy's routes, in seconds: the median of so many."""
+        taken = []
+        for _ in range(times):
+            self._marks += 1
+            mark = f"mark-{self._marks}."
+            self.write("marked", *greeting("marked", mark))
+            began = time.monotonic()
+            while mark not in self.routes():
+                assert time.monotonic() < began + WAIT_SECONDS, f"{mark} never came"
+                time.sleep(0.005)
+            taken.append(time.monotonic() - began)
+        return statistics.median(taken)
+
     def proxies(self) -> list[dict[str, Any]]:
         """What proxy-status knows of all who are connected."""
         told = self.get(f"http://{DEBUG}/debug/proxies")
@@ -164,11 +180,15 @@ class Rig:
         types = self.status().get("types", {})
         return len(types) >= 4 and all(one["state"] == "SYNCED" for one in types.values())
 
-    def rss(self) -> float:
+    def rss(self, field: str = "VmRSS") -> float:
         """What pymesh holds, in MiB."""
         assert self.pymesh is not None
         status = Path(f"/proc/{self.pymesh.pid}/status").read_text()
-        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(field))
+
+    def peak(self) -> float:
+        """The most that it ever held, in MiB."""
+        return self.rss("VmHWM")
 
     def answers(self) -> set[str]:
         """Who answers, of forty requests."""
@@ -203,6 +223,25 @@ def rules(weights: tuple[int, int], *subsets: str, timeout: str = "5s") -> list[
     rule["spec"]["subsets"] += [{"name": name, "labels": {"version": "v1"}} for name in subsets]
     route["spec"]["http"][0]["timeout"] = timeout
     return [rule, route]
+
+
+def service(name: str, number: int = 250) -> Object:
+    """A Service of the bill's pods, at an address of its own."""
+    ports = [{"name": "http", "port": bill.PORT, "protocol": "TCP"}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": bill.NAMESPACE},
+        "spec": {"clusterIP": f"10.96.1.{number + 1}", "selector": {"app": "bill"}, "ports": ports},
+    }
+
+
+def greeting(host: str, text: str) -> list[Object]:
+    """A Service of this name, whose answers say this."""
+    _, route = rules((0, 100))
+    route["metadata"]["name"], route["spec"]["hosts"] = host, [host]
+    route["spec"]["http"][0]["headers"] = {"response": {"set": {"x-says": text}}}
+    return [service(host), route]
 
 
 def total(loads: list[Load]) -> int:

@@ -11,8 +11,7 @@ import pytest
 from demo import bill
 from demo.mesh import DEBUG
 from mesh.model.kinds import KINDS
-from tests.drills.rig import FIRST, SECOND, THIRD, Rig, rules, total
-from tests.drills.test_changes import service
+from tests.drills.rig import FIRST, SECOND, THIRD, Rig, greeting, rules, service, total
 
 
 def bad_objects() -> list[dict[str, Any]]:
@@ -58,30 +57,22 @@ def odd(host: str) -> dict[str, Any]:
     return route
 
 
-def greeting(text: str) -> dict[str, Any]:
-    """A VirtualService for another host of the same table, that says this."""
-    _, route = rules((0, 100))
-    route["metadata"]["name"], route["spec"]["hosts"] = "other", ["other-1"]
-    route["spec"]["http"][0]["headers"] = {"response": {"set": {"x-says": text}}}
-    return route
-
-
 def test_what_envoy_refuses_harms_no_other_and_is_named(rig: Rig) -> None:
     good = rules((0, 100))
     rig.write("rules", *good)
-    rig.write("other", service(1), greeting("first"))
+    rig.write("other", *greeting("other-1", "first"))
     rig.serve()
     rig.proxy()
     with rig.load() as loads:
         rig.write("rules", good[0], odd("bill"))
         rig.until(lambda: rig.status()["types"]["RDS"]["state"] == "ERROR")
         # others' changes still arrive, those in the same table included
-        rig.write("more", service(2))
-        rig.write("other", service(1), greeting("second"))
+        rig.write("more", service("other-2", 2))
+        rig.write("other", *greeting("other-1", "second"))
         rig.until(lambda: "second" in rig.routes() and "other-2.shop" in rig.routes())
         # and again, without its being tried again
         refused = rig.refused()
-        rig.write("other", service(1), greeting("third"))
+        rig.write("other", *greeting("other-1", "third"))
         rig.until(lambda: "third" in rig.routes())
         assert rig.refused() == refused
     assert total(loads) > 0
@@ -103,7 +94,7 @@ def test_what_envoy_refuses_harms_no_other_and_is_named(rig: Rig) -> None:
 def test_the_first_proxy_of_a_control_plane_finds_what_envoy_refuses(rig: Rig) -> None:
     rig.write("rules", *rules((0, 100)))
     for number in range(100):
-        rig.write(f"more-{number}", service(number))
+        rig.write(f"other-{number}", service(f"other-{number}", number))
     rig.write("odd", odd("other-41"), {**odd("other-67"), "metadata": {"name": "odd-too", "namespace": bill.NAMESPACE}})
     rig.serve()
     rig.proxy()
@@ -121,13 +112,13 @@ def test_large_regular_expressions(rig: Rig) -> None:
     large = "/(" + "|".join(f"user{number}/[a-z]+" for number in range(40)) + ")"
     route["spec"]["http"].insert(0, {"match": [{"uri": {"regex": large}}], "route": routed})
     rig.write("rules", rule, route)
-    rig.write("other", service(1), greeting("hello"))
+    rig.write("other", *greeting("other-1", "hello"))
     rig.serve()
     rig.proxy()
     rig.until(rig.is_synced)
     assert "user39" in rig.routes()
     assert rig.refused() == {}
-    larger = greeting("hello")
+    larger = greeting("other-1", "hello")
     larger["spec"]["http"][0]["match"] = [{"uri": {"regex": ".{1,1000}" * 20}}]
     rig.write("other", service(1), larger)
     rig.until(lambda: "program size" in rig.status()["types"]["RDS"]["why"])

@@ -1,0 +1,233 @@
+"""What happens to a control plane in production, on a real cluster, under requests from several clients.
+
+None of them may fail. Each drill prints its figures (pytest -s); those that could go on do so for `--drill-seconds`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster import planes
+from tests.cluster.harness import NAMESPACE, Cluster, eventually, run_cluster
+from tests.cluster.objects import deployment, pod_spec, service
+from tests.cluster.planes import Proxies
+from tests.cluster.test_bill import LOAD, ask, bill, client, rules
+from tests.cluster.test_mesh import mesh
+
+__all__ = ["bill", "mesh"]  # the fixtures
+
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get("KUBECONFIG")), reason="they kill parts of a cluster, and so of their own alone"
+)
+
+CLIENTS = 3
+CROWD, PODS = "bill-v1-crowd", 20
+CHANGES_PER_SECOND = 20
+SERVICES = 10
+
+
+@contextmanager
+def steady(pod: str) -> Iterator[dict[str, Any]]:
+    """Requests from a pod meanwhile; what is yielded is filled at the end."""
+    found: dict[str, Any] = {}
+    command = planes.entered(planes.pids("app")[pod], "python", "-c", LOAD, "0")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield found
+        out, _ = process.communicate("")
+    found.update(json.loads(out))
+
+
+@contextmanager
+def load(cluster: Cluster, namespace: str) -> Iterator[list[dict[str, Any]]]:
+    """Requests from several clients meanwhile; none of them may fail. What is yielded is filled at the end."""
+    pod = client(cluster, namespace)
+    with ExitStack() as stack:
+        loads = [stack.enter_context(steady(pod)) for _ in range(CLIENTS)]
+        time.sleep(1)
+        yield loads
+    assert [one for each in loads for one in each["failed"]] == []
+    assert total(loads) > 0
+
+
+def total(loads: list[dict[str, Any]]) -> int:
+    return sum(sum(each["answers"].values()) for each in loads)
+
+
+def switched(cluster: Cluster, namespace: str, to: str) -> float:
+    """A change made now arrives: all requests go to one version. Returns the seconds."""
+    began = time.monotonic()
+    cluster.apply(*rules(100 if to == "v1" else 0), namespace=namespace)
+
+    def only() -> None:
+        assert set(ask(cluster, namespace, 20)["answers"]) == {to}
+
+    eventually(only, seconds=60)
+    return time.monotonic() - began
+
+
+def available() -> None:
+    """Both replicas are ready, the new ones too."""
+
+    def both() -> None:
+        for pid in (found := planes.pids("pymesh")).values():
+            try:
+                planes.get(pid, "/ready")
+            except OSError as error:
+                raise AssertionError(str(error)) from None
+        assert len(found) == 2
+
+    eventually(both, seconds=120)
+
+
+class Api:
+    """The API server by one kept connection: twenty changes a second are too many for kubectl."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        config = yaml.safe_load(Path(cluster.kubeconfig).read_text())
+        self._host = config["clusters"][0]["cluster"]["server"].removeprefix("https://")
+        self._token, self._namespace = config["users"][0]["user"]["token"], namespace
+        self._context = ssl._create_unverified_context()
+        self._connection = http.client.HTTPSConnection(self._host, timeout=30, context=self._context)
+
+    def call(self, verb: str, path: str, body: dict[str, Any] | None = None) -> int:
+        """A status."""
+        heads = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        if verb == "PATCH":
+            heads["Content-Type"] = "application/merge-patch+json"
+        self._connection.request(verb, path, json.dumps(body) if body else None, heads)
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def change(self, number: int) -> None:
+        """One of the changes of a busy day; whatever it is, somebody answers."""
+        istio = f"/apis/networking.istio.io/v1/namespaces/{self._namespace}"
+        core = f"/api/v1/namespaces/{self._namespace}/services"
+        rule, route = rules(number % 101)
+        match number % 4:
+            case 0:
+                status = self.call("PATCH", f"{istio}/virtualservices/bill", {"spec": route["spec"]})
+            case 1:
+                rule["spec"]["subsets"].append({"name": f"s{number % 7}", "labels": {"version": "v1"}})
+                status = self.call("PATCH", f"{istio}/destinationrules/bill", {"spec": rule["spec"]})
+            case 2:
+                made = {"apiVersion": "v1", "kind": "Service", **service(f"other-{number % SERVICES}")}
+                status = self.call("POST", core, made)
+            case _:
+                status = self.call("DELETE", f"{core}/other-{(number + 4) % SERVICES}")
+        assert status in (200, 201, 404, 409), status
+
+
+def rolled(cluster: Cluster, namespace: str, ended: threading.Event, done: list[float]) -> None:
+    """Rolls the crowd out again and again; how long each took."""
+    while not ended.is_set():
+        began = time.monotonic()
+        cluster.kubectl("-n", namespace, "rollout", "restart", f"deployment/{CROWD}")
+        cluster.kubectl("-n", namespace, "rollout", "status", f"deployment/{CROWD}", "--timeout=300s", timeout=330)
+        done.append(time.monotonic() - began)
+
+
+@pytest.fixture(scope="module")
+def crowd(mesh: Cluster, bill: str) -> Iterator[str]:
+    """Twenty more pods of v1, without sidecars: what a rollout of theirs changes is what the client's is told."""
+    waits = {"preStop": {"exec": {"command": ["python", "-c", "import time; time.sleep(4)"]}}}
+    listens = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    spec = pod_spec(mesh, lifecycle=waits, readinessProbe=listens) | {"terminationGracePeriodSeconds": 10}
+    made = deployment("bill", spec, {"version": "v1", "part": "crowd", "sidecar.istio.io/inject": "false"})
+    made["metadata"]["name"] = CROWD  # a pod's name tells who answers
+    made["spec"] |= {"replicas": PODS, "selector": {"matchLabels": {"app": "bill", "part": "crowd"}}}
+    mesh.apply(made, namespace=bill)
+    mesh.kubectl("-n", bill, "rollout", "status", f"deployment/{CROWD}", "--timeout=300s", timeout=330)
+    yield bill
+    mesh.kubectl("-n", bill, "delete", f"deployment/{CROWD}", "--wait=false")
+
+
+def test_churn_and_rollouts_cost_no_request(mesh: Cluster, crowd: str, seconds: float) -> None:
+    mesh.apply(*rules(50), namespace=crowd)
+    api, ended, rollouts = Api(mesh, crowd), threading.Event(), list[float]()
+    roller = threading.Thread(target=rolled, args=(mesh, crowd, ended, rollouts))
+    with Proxies() as proxies, load(mesh, crowd) as loads:
+        roller.start()
+        began = time.monotonic()
+        for number in itertools.count():
+            if (ahead := began + number / CHANGES_PER_SECOND - time.monotonic()) > 0:
+                time.sleep(ahead)
+            if time.monotonic() - began > seconds and rollouts:
+                break
+            api.change(number)
+            if time.monotonic() - began > seconds:
+                ended.set()  # the rollout that is under way is the last
+        took = time.monotonic() - began
+        ended.set()
+        roller.join()
+        behind = proxies.settled()
+    print(
+        f"{number} changes and {len(rollouts)} rollouts of {PODS} pods in {took:.0f} s, {total(loads)} requests, none "
+        f"failed; all in sync {behind:.1f} s after the last"
+    )
+
+
+def test_a_replica_and_then_both_are_killed(mesh: Cluster, bill: str) -> None:
+    with Proxies() as proxies, load(mesh, bill) as loads:
+        first = next(iter(planes.pids("pymesh")))
+        planes.kill("pymesh", first)
+        one = switched(mesh, bill, "v1"), proxies.settled()
+        available()
+        planes.kill("pymesh")
+        available()
+        behind = proxies.settled()
+        both = switched(mesh, bill, "v2"), behind
+    print(
+        f"{total(loads)} requests, none failed; after one replica's end a change took {one[0]:.1f} s, all in sync "
+        f"{one[1]:.1f} s after that; after both's, {both[0]:.1f} s, in sync {both[1]:.1f} s after they were ready; "
+        f"the longest that a proxy was without any: {proxies.longest:.1f} s"
+    )
+
+
+def test_the_api_server_is_away(mesh: Cluster, bill: str, seconds: float) -> None:
+    """Proxies that start meanwhile are served, and what the watches missed is told afterwards."""
+    away = min(60.0, seconds)
+    available()
+    mesh.apply(*rules(100), namespace=bill)
+    asks = client(mesh, bill)
+    with Proxies() as proxies, load(mesh, bill) as loads:
+        run_cluster("stop", "apiserver")
+        try:
+            time.sleep(away)
+            # the token of a pod that was known before is known without asking
+            (other,) = (pod for pod in planes.pids("istio-proxy") if pod.startswith("bill-v2-"))
+            proxies.settled()
+            planes.kill("istio-proxy", other)
+            restarted = proxies.settled()
+            alive = {pod: json.loads(planes.get(pid, "/debug/proxies")) for pod, pid in planes.pids("pymesh").items()}
+        finally:
+            run_cluster("resume", "apiserver")
+        began = time.monotonic()
+        eventually(lambda: mesh.kubectl("get", "--raw", "/readyz"), 60)
+        # until then nothing can be changed
+        changed = switched(mesh, bill, "v2")
+        arrived = time.monotonic() - began
+        behind = proxies.settled()
+    assert all(one["ready"] for one in alive.values())
+    assert any(one["name"] == f"{asks}.{bill}" for each in alive.values() for one in each["proxies"])
+    logs = "".join(mesh.logs(pod, NAMESPACE, "pymesh") for pod in planes.pids("pymesh"))
+    print(
+        f"{away:.0f} s without an API server: {total(loads)} requests, none failed; an Envoy that was killed meanwhile "
+        f"was in sync again {restarted:.1f} s after; a change arrived {changed:.1f} s after it was written, "
+        f"{arrived:.1f} s after the API server's start, all in sync {behind:.1f} s later; {logs.count('410')} watches "
+        "ended with 410 Gone"
+    )
