@@ -100,7 +100,7 @@ class Proxies:
                 continue  # it starts, or was killed
             for one in told:
                 states = {of["state"] for of in one["types"].values()}
-                found[one["name"]] = len(one["types"]) >= 4 and not states & {"STALE", "ERROR"}
+                found[one["name"]] = {"CDS", "LDS"} <= one["types"].keys() and not states & {"STALE", "ERROR"}
         self._now, now = found, time.monotonic()
         for name in self._known:
             if found.get(name):

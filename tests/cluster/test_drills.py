@@ -9,18 +9,23 @@ import http.client
 import itertools
 import json
 import os
+import random
+import socket
 import ssl
 import subprocess
 import threading
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
+from common import tls
 from tests.cluster import planes
 from tests.cluster.harness import NAMESPACE, Cluster, eventually, run_cluster
 from tests.cluster.objects import deployment, pod_spec, service
@@ -38,6 +43,7 @@ CLIENTS = 3
 CROWD, PODS = "bill-v1-crowd", 20
 CHANGES_PER_SECOND = 20
 SERVICES = 10
+GARBAGE_BYTES = 10 << 20
 
 
 @contextmanager
@@ -46,8 +52,10 @@ def steady(pod: str) -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
     command = planes.entered(planes.pids("app")[pod], "python", "-c", LOAD, "0")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield found
-        out, _ = process.communicate("")
+        try:
+            yield found
+        finally:
+            out, _ = process.communicate("")
     found.update(json.loads(out))
 
 
@@ -231,3 +239,143 @@ def test_the_api_server_is_away(mesh: Cluster, bill: str, seconds: float) -> Non
         f"{arrived:.1f} s after the API server's start, all in sync {behind:.1f} s later; {logs.count('410')} watches "
         "ended with 410 Gone"
     )
+
+
+def test_the_control_plane_is_upgraded(mesh: Cluster, bill: str) -> None:
+    available()
+    mesh.apply(*rules(0), namespace=bill)
+    with Proxies() as proxies, load(mesh, bill) as loads:
+        mesh.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/pymesh")
+        mesh.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/pymesh", "--timeout=180s", timeout=200)
+        behind = proxies.settled()
+        changed = switched(mesh, bill, "v1")
+    print(
+        f"a rolling upgrade: {total(loads)} requests, none failed; all in sync {behind:.1f} s after it, a change took "
+        f"{changed:.1f} s; the longest that a proxy was behind: {proxies.longest:.1f} s"
+    )
+
+
+def authority(cluster: Cluster) -> dict[str, bytes]:
+    """What is in the Secret that the replicas share."""
+    data = cluster.get("secret", "pyinject-ca", namespace=NAMESPACE)["data"]
+    return {name: b64decode(value) for name, value in data.items()}
+
+
+def test_the_authority_is_renewed(mesh: Cluster, bill: str) -> None:
+    """As a replica does when the old one grows old; then everybody is served with a certificate of the new one."""
+    available()
+    mesh.apply(*rules(100), namespace=bill)
+    before, made = authority(mesh)["ca.crt"], tls.new_authority("pyinject CA", tls.now())
+    entries = {"ca.crt": made.certificate, "ca.key": made.key, "previous.crt": before}
+    with Proxies() as proxies, load(mesh, bill) as loads:
+        data = {name: b64encode(value).decode() for name, value in entries.items()}
+        mesh.kubectl("-n", NAMESPACE, "patch", "secret", "pyinject-ca", "-p", json.dumps({"data": data}))
+        with mesh.namespace():  # a new namespace is a reason to look at once, and not within a minute
+
+            def trusted() -> None:
+                for pid in planes.pids("istio-proxy").values():
+                    bundle = Path(f"/proc/{pid}/root/var/run/secrets/pymesh/root-cert.pem").read_bytes()
+                    assert made.certificate.strip() in bundle
+                    assert before.strip() in bundle
+
+            eventually(trusted, 180)
+        planes.kill("pymesh")  # they come again with certificates of the new one
+        available()
+        behind = proxies.settled()
+        changed = switched(mesh, bill, "v2")
+    issuers = {served_by(pod["status"]["podIP"]).issuer for pod in replicas(mesh)}
+    assert issuers == {made.leaf.subject}
+    print(
+        f"another authority: {total(loads)} requests, none failed; with certificates of the new one all in sync "
+        f"{behind:.1f} s after the replicas were ready, a change took {changed:.1f} s"
+    )
+
+
+def replicas(cluster: Cluster) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = cluster.get("pods", namespace=NAMESPACE, selector="app.kubernetes.io/name=pymesh")
+    return found
+
+
+def served_by(ip: str) -> Any:
+    """The certificate at a replica's xDS port."""
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate((ip, 15012)).encode())
+
+
+def test_rights_that_are_taken_away_empty_nothing(mesh: Cluster, bill: str) -> None:
+    """What may no longer be listed is not gone; a replica that starts then serves nobody."""
+    available()
+    mesh.apply(*rules(100), namespace=bill)
+    binding = mesh.get("clusterrolebinding", "pymesh")
+    kept = {name: binding[name] for name in ("apiVersion", "kind", "roleRef", "subjects")}
+    kept["metadata"] = {"name": "pymesh", "labels": binding["metadata"]["labels"]}
+    with Proxies() as proxies, load(mesh, bill) as loads:
+        mesh.kubectl("delete", "clusterrolebinding", "pymesh")
+        try:
+            # a watch is asked for its rights when it begins: so they are begun anew
+            run_cluster("stop", "apiserver")
+            run_cluster("resume", "apiserver")
+            eventually(lambda: mesh.kubectl("get", "--raw", "/readyz"), 60)
+            first = next(iter(planes.pids("pymesh")))
+            eventually(lambda: denied(mesh, first), 60)
+            planes.kill("pymesh", first)
+            proxies.settled()  # by the other one
+            started = planes.pids("pymesh").get(first)
+            for _ in range(20):
+                if started is not None:
+                    assert not is_ready(started)
+                time.sleep(0.25)
+                started = planes.pids("pymesh").get(first)
+            assert set(ask(mesh, bill, 40)["answers"]) == {"v1"}
+        finally:
+            mesh.apply(kept)
+        available()
+        changed = switched(mesh, bill, "v2")
+        behind = proxies.settled()
+    print(
+        f"without rights: {total(loads)} requests, none failed; given back, a change took {changed:.1f} s, all in sync "
+        f"{behind:.1f} s after it"
+    )
+
+
+def denied(cluster: Cluster, pod: str) -> None:
+    assert "403" in cluster.logs(pod, NAMESPACE, "pymesh")
+
+
+def is_ready(pid: int) -> bool:
+    try:
+        planes.get(pid, "/ready")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("port", [15012, 15014, 15017])
+def test_garbage_harms_nobody(mesh: Cluster, bill: str, port: int) -> None:
+    """10 MiB of it, raw and by TLS, at each replica, while everybody is told of changes."""
+    available()
+    switched(mesh, bill, "v1")
+    before = {pod: planes.rss(pid) for pod, pid in planes.pids("pymesh").items()}
+    with Proxies() as proxies, load(mesh, bill) as loads:
+        for wrapped in (False, True):
+            for one in replicas(mesh):
+                garbage(one["status"]["podIP"], port, wrapped=wrapped)
+        changed = switched(mesh, bill, "v2")
+        proxies.settled()
+    after = {pod: planes.rss(pid) for pod, pid in planes.pids("pymesh").items()}
+    assert after.keys() == before.keys()
+    told = ", ".join(f"{before[pod]:.0f} and {after[pod]:.0f} MiB" for pod in sorted(before))
+    print(f"{port}: {total(loads)} requests, none failed; a change took {changed:.1f} s; before and after {told}")
+    assert all(after[pod] - before[pod] < 40 for pod in before)
+
+
+def garbage(ip: str, port: int, *, wrapped: bool) -> None:
+    """Sends it until it is hung up on."""
+    context = ssl._create_unverified_context()
+    context.set_alpn_protocols(["h2"])
+    noise = random.Random(port).randbytes(GARBAGE_BYTES)
+    with suppress(OSError), socket.create_connection((ip, port), timeout=10) as connection:
+        if wrapped:
+            with context.wrap_socket(connection) as sealed:
+                sealed.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + noise)
+        else:
+            connection.sendall(noise)
