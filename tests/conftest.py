@@ -1,8 +1,14 @@
-"""What more than one layer asks of the command line."""
+"""What more than one layer asks of pytest: how long drills take, and their figures below the results."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+
+FIGURES = pytest.StashKey[list[str]]()
+
+Tell = Callable[[str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,3 +20,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def seconds(request: pytest.FixtureRequest) -> float:
     """How long to go on."""
     return float(request.config.getoption("--drill-seconds"))
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Tell:
+    """Keeps a figure, to be shown with its test's name below all results."""
+    lines = request.config.stash.setdefault(FIGURES, [])
+    return lambda text: lines.append(f"{request.node.name}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The figures."""
+    if lines := config.stash.get(FIGURES, []):
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.line(line)

@@ -41,6 +41,7 @@ FIRST_REQUEST_SECONDS = 15.0
 STREAM_SECONDS = 1800.0
 STREAM_JITTER = 0.2
 GRACE_SECONDS = 5.0
+REMEMBERED_CLASSES = 100  # of proxies that refused something, and of which none is connected
 
 # Proxies may ask so often whether the connection lives; they do every 30 s.
 PING_SECONDS = 1.0
@@ -201,6 +202,9 @@ class Server:
 
     def _forget_classes(self) -> None:
         self._classes = {key: verdicts for key, verdicts in self._classes.items() if verdicts.is_needed}
+        left = [key for key, verdicts in self._classes.items() if not verdicts.members]
+        for key in left[: max(0, len(left) - REMEMBERED_CLASSES)]:
+            del self._classes[key]
 
 
 def _proxy(node: Any, identity: Identity | None) -> Proxy:

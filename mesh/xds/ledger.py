@@ -303,7 +303,7 @@ class Ledger:
                 return replace(host, name=f"{name}/{host.name}") if host is not None else None
         if resource is not GONE:
             resource = replace(resource, origins=resource.blamed(has))
-            self._verdicts.refused(self.kind.url, resource, words)
+            self._verdicts.refused(self.kind.url, resource)
         self.refused[name] = Refusal(resource.version, words, now, resource.origins)
         return resource
 

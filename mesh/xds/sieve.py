@@ -17,8 +17,9 @@ from mesh.model.meta import ObjectRef
 from mesh.xds.types import GONE
 from mesh.xds.verdicts import Verdicts
 
-# A proxy that refuses more hosts of a table than these refuses everything: the table stays as it is.
-MOST_BAD = 16
+# When so many were found, what else is doubted of their namespaces is held back with them, and not tried one by one:
+# who writes a thousand bad ones harms himself alone, and a proxy that refuses everything is not asked without end.
+MOST_FOUND = 16
 
 
 class Refusal(NamedTuple):
@@ -31,10 +32,11 @@ class Refusal(NamedTuple):
 
 
 class Culprit(NamedTuple):
-    """The host that was found, and why."""
+    """A host that is to blame, and why; `found` where the proxy refused it alone."""
 
     host: Encoded
     refusal: Refusal
+    found: bool
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Sieve:
             self.skipped |= known_bad
         self.skipped &= known_bad
         self.bad = {version: one for version, one in self.bad.items() if version in there}
+        if len(found := {version: one for version, one in self.bad.items() if one.found}) < MOST_FOUND:
+            self.bad = found
         self.later = [held for one in self.later if (held := one & there)]
         sifted = self._without(table, has)
         while self.later and has is not None and sifted.version == has.version:
@@ -90,11 +94,15 @@ class Sieve:
         """
         self.tried[sent.version] = words
         doubted = self._doubted(sent, has)
-        if not doubted or len(self.bad) >= MOST_BAD:
+        if not doubted:
             self.later = []
             raise LookupError
         if not {host.version for host in doubted} <= {host.version for host in (table.parts if table else ())}:
             return None  # it may have been for one that is not wanted any more
+        if held := self._of_their_namespaces(doubted):
+            for host in held:
+                self.bad[host.version] = Culprit(host, Refusal(host.version, words, now, host.origins), found=False)
+            return None
         if len(doubted) > 1:
             known_bad = self.verdicts.bad_parts(self.url, sent)
             held = [host for host in doubted if host.version in known_bad]
@@ -103,9 +111,15 @@ class Sieve:
             self.later.insert(0, frozenset(host.version for host in held))
             return None
         host = doubted[0]
-        self.verdicts.refused_part(self.url, sent.name, host, words)
-        self.bad[host.version] = Culprit(host, Refusal(host.version, words, now, host.origins))
+        self.verdicts.refused_part(self.url, sent.name, host)
+        self.bad[host.version] = Culprit(host, Refusal(host.version, words, now, host.origins), found=True)
         return host
+
+    def _of_their_namespaces(self, doubted: list[Encoded]) -> list[Encoded]:
+        if len(self.bad) < MOST_FOUND:
+            return []
+        theirs = {ref.namespace for one in self.bad.values() for ref in one.host.origins}
+        return [host for host in doubted if any(ref.namespace in theirs for ref in host.origins)]
 
     def _doubted(self, sent: Encoded, has: Encoded | None) -> list[Encoded]:
         if has is not None and has is not GONE and not has.body:

@@ -36,7 +36,7 @@ class Verdicts:
     def __init__(self) -> None:
         self.revision = 0
         self.members: set[Member] = set()
-        self._bad: dict[Name, dict[str, str]] = {}
+        self._bad: dict[Name, dict[str, None]] = {}  # versions, the oldest first
         self._good: dict[Name, Encoded] = {}
 
     @property
@@ -57,28 +57,29 @@ class Verdicts:
         if versions is None:
             return
         self._good[name] = taken
-        if versions.pop(taken.version, None) is not None:
+        if taken.version in versions:
+            del versions[taken.version]
             self.revision += 1
 
-    def refused(self, type_url: str, resource: Encoded, words: str) -> None:
-        """A proxy refused it, with these words of Envoy's."""
+    def refused(self, type_url: str, resource: Encoded) -> None:
+        """A proxy refused it."""
         has = self._held(type_url, resource.name)
-        self._refused((type_url, resource.name), resource, [one for one in has if one.body], words)
+        self._refused((type_url, resource.name), resource, [one for one in has if one.body])
 
-    def refused_part(self, type_url: str, name: str, part: Encoded, words: str) -> None:
+    def refused_part(self, type_url: str, name: str, part: Encoded) -> None:
         """A proxy refused this part of a resource, and would have taken the rest."""
         has = [one for held in self._held(type_url, name) for one in held.parts if one.name == part.name]
-        self._refused((type_url, name, part.name), part, has, words)
+        self._refused((type_url, name, part.name), part, has)
 
     def _held(self, type_url: str, name: str) -> list[Encoded]:
         found = (member.has(type_url, name) for member in self.members)
         return list({id(one): one for one in found if one is not None}.values())
 
-    def _refused(self, name: Name, refused: Encoded, known: list[Encoded], words: str) -> None:
+    def _refused(self, name: Name, refused: Encoded, known: list[Encoded]) -> None:
         if any(has.version == refused.version for has in known):
             return
         versions = self._bad.setdefault(name, {})
-        versions[refused.version] = words
+        versions[refused.version] = None
         while len(versions) > REMEMBERED_VERSIONS:
             del versions[next(iter(versions))]
         while len(self._bad) > REMEMBERED_NAMES:

@@ -32,6 +32,7 @@ from tests.cluster.objects import deployment, pod_spec, service
 from tests.cluster.planes import Proxies
 from tests.cluster.test_bill import LOAD, ask, bill, client, rules
 from tests.cluster.test_mesh import mesh
+from tests.conftest import Tell
 
 __all__ = ["bill", "mesh"]  # the fixtures
 
@@ -164,7 +165,7 @@ def crowd(mesh: Cluster, bill: str) -> Iterator[str]:
     mesh.kubectl("-n", bill, "delete", f"deployment/{CROWD}", "--wait=false")
 
 
-def test_churn_and_rollouts_cost_no_request(mesh: Cluster, crowd: str, seconds: float) -> None:
+def test_churn_and_rollouts_cost_no_request(mesh: Cluster, crowd: str, seconds: float, tell: Tell) -> None:
     mesh.apply(*rules(50), namespace=crowd)
     api, ended, rollouts = Api(mesh, crowd), threading.Event(), list[float]()
     roller = threading.Thread(target=rolled, args=(mesh, crowd, ended, rollouts))
@@ -183,13 +184,13 @@ def test_churn_and_rollouts_cost_no_request(mesh: Cluster, crowd: str, seconds: 
         ended.set()
         roller.join()
         behind = proxies.settled()
-    print(
+    tell(
         f"{number} changes and {len(rollouts)} rollouts of {PODS} pods in {took:.0f} s, {total(loads)} requests, none "
         f"failed; all in sync {behind:.1f} s after the last"
     )
 
 
-def test_a_replica_and_then_both_are_killed(mesh: Cluster, bill: str) -> None:
+def test_a_replica_and_then_both_are_killed(mesh: Cluster, bill: str, tell: Tell) -> None:
     with Proxies() as proxies, load(mesh, bill) as loads:
         first = next(iter(planes.pids("pymesh")))
         planes.kill("pymesh", first)
@@ -199,14 +200,14 @@ def test_a_replica_and_then_both_are_killed(mesh: Cluster, bill: str) -> None:
         available()
         behind = proxies.settled()
         both = switched(mesh, bill, "v2"), behind
-    print(
+    tell(
         f"{total(loads)} requests, none failed; after one replica's end a change took {one[0]:.1f} s, all in sync "
         f"{one[1]:.1f} s after that; after both's, {both[0]:.1f} s, in sync {both[1]:.1f} s after they were ready; "
         f"the longest that a proxy was without any: {proxies.longest:.1f} s"
     )
 
 
-def test_the_api_server_is_away(mesh: Cluster, bill: str, seconds: float) -> None:
+def test_the_api_server_is_away(mesh: Cluster, bill: str, seconds: float, tell: Tell) -> None:
     """Proxies that start meanwhile are served, and what the watches missed is told afterwards."""
     away = min(60.0, seconds)
     available()
@@ -233,7 +234,7 @@ def test_the_api_server_is_away(mesh: Cluster, bill: str, seconds: float) -> Non
     assert all(one["ready"] for one in alive.values())
     assert any(one["name"] == f"{asks}.{bill}" for each in alive.values() for one in each["proxies"])
     logs = "".join(mesh.logs(pod, NAMESPACE, "pymesh") for pod in planes.pids("pymesh"))
-    print(
+    tell(
         f"{away:.0f} s without an API server: {total(loads)} requests, none failed; an Envoy that was killed meanwhile "
         f"was in sync again {restarted:.1f} s after; a change arrived {changed:.1f} s after it was written, "
         f"{arrived:.1f} s after the API server's start, all in sync {behind:.1f} s later; {logs.count('410')} watches "
@@ -241,7 +242,7 @@ def test_the_api_server_is_away(mesh: Cluster, bill: str, seconds: float) -> Non
     )
 
 
-def test_the_control_plane_is_upgraded(mesh: Cluster, bill: str) -> None:
+def test_the_control_plane_is_upgraded(mesh: Cluster, bill: str, tell: Tell) -> None:
     available()
     mesh.apply(*rules(0), namespace=bill)
     with Proxies() as proxies, load(mesh, bill) as loads:
@@ -249,7 +250,7 @@ def test_the_control_plane_is_upgraded(mesh: Cluster, bill: str) -> None:
         mesh.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/pymesh", "--timeout=180s", timeout=200)
         behind = proxies.settled()
         changed = switched(mesh, bill, "v1")
-    print(
+    tell(
         f"a rolling upgrade: {total(loads)} requests, none failed; all in sync {behind:.1f} s after it, a change took "
         f"{changed:.1f} s; the longest that a proxy was behind: {proxies.longest:.1f} s"
     )
@@ -261,7 +262,7 @@ def authority(cluster: Cluster) -> dict[str, bytes]:
     return {name: b64decode(value) for name, value in data.items()}
 
 
-def test_the_authority_is_renewed(mesh: Cluster, bill: str) -> None:
+def test_the_authority_is_renewed(mesh: Cluster, bill: str, tell: Tell) -> None:
     """As a replica does when the old one grows old; then everybody is served with a certificate of the new one."""
     available()
     mesh.apply(*rules(100), namespace=bill)
@@ -285,7 +286,7 @@ def test_the_authority_is_renewed(mesh: Cluster, bill: str) -> None:
         changed = switched(mesh, bill, "v2")
     issuers = {served_by(pod["status"]["podIP"]).issuer for pod in replicas(mesh)}
     assert issuers == {made.leaf.subject}
-    print(
+    tell(
         f"another authority: {total(loads)} requests, none failed; with certificates of the new one all in sync "
         f"{behind:.1f} s after the replicas were ready, a change took {changed:.1f} s"
     )
@@ -301,7 +302,7 @@ def served_by(ip: str) -> Any:
     return x509.load_pem_x509_certificate(ssl.get_server_certificate((ip, 15012)).encode())
 
 
-def test_rights_that_are_taken_away_empty_nothing(mesh: Cluster, bill: str) -> None:
+def test_rights_that_are_taken_away_empty_nothing(mesh: Cluster, bill: str, tell: Tell) -> None:
     """What may no longer be listed is not gone; a replica that starts then serves nobody."""
     available()
     mesh.apply(*rules(100), namespace=bill)
@@ -331,7 +332,7 @@ def test_rights_that_are_taken_away_empty_nothing(mesh: Cluster, bill: str) -> N
         available()
         changed = switched(mesh, bill, "v2")
         behind = proxies.settled()
-    print(
+    tell(
         f"without rights: {total(loads)} requests, none failed; given back, a change took {changed:.1f} s, all in sync "
         f"{behind:.1f} s after it"
     )
@@ -350,7 +351,7 @@ def is_ready(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("port", [15012, 15014, 15017])
-def test_garbage_harms_nobody(mesh: Cluster, bill: str, port: int) -> None:
+def test_garbage_harms_nobody(mesh: Cluster, bill: str, port: int, tell: Tell) -> None:
     """10 MiB of it, raw and by TLS, at each replica, while everybody is told of changes."""
     available()
     switched(mesh, bill, "v1")
@@ -364,7 +365,7 @@ def test_garbage_harms_nobody(mesh: Cluster, bill: str, port: int) -> None:
     after = {pod: planes.rss(pid) for pod, pid in planes.pids("pymesh").items()}
     assert after.keys() == before.keys()
     told = ", ".join(f"{before[pod]:.0f} and {after[pod]:.0f} MiB" for pod in sorted(before))
-    print(f"{port}: {total(loads)} requests, none failed; a change took {changed:.1f} s; before and after {told}")
+    tell(f"{port}: {total(loads)} requests, none failed; a change took {changed:.1f} s; before and after {told}")
     assert all(after[pod] - before[pod] < 40 for pod in before)
 
 

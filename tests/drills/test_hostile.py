@@ -20,6 +20,7 @@ from mesh.encode.descriptors import message_class
 from mesh.xds.types import CDS
 from tests.bench.mesh.fleet import METHOD
 from tests.bench.mesh.running import Fleet
+from tests.conftest import Tell
 from tests.drills.rig import FIRST, SECOND, THIRD, Rig, rules, service, total
 from tests.kernel.netns import inside
 
@@ -59,7 +60,7 @@ def garbage(rig: Rig, address: str) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("address", [XDS, DEBUG])
-def test_garbage_harms_nobody(rig: Rig, address: str) -> None:
+def test_garbage_harms_nobody(rig: Rig, address: str, tell: Tell) -> None:
     rig.write("rules", *rules((0, 100)))
     rig.serve()
     rig.proxy()
@@ -72,7 +73,7 @@ def test_garbage_harms_nobody(rig: Rig, address: str) -> None:
         rig.until(lambda: rig.answers() == {FIRST, THIRD}, 20)
     assert total(loads) > 0
     assert rig.is_synced()
-    print(
+    tell(
         f"{address}: {len(taken)} times {GARBAGE_BYTES >> 20} MiB, {sum(taken) >> 10} KiB of it taken; a change takes "
         f"{usual * 1000:.0f} ms, under load {alone * 1000:.0f}, beside garbage {beside * 1000:.0f}; "
         f"{before:.0f} MiB before, {rig.rss():.0f} after"
@@ -114,7 +115,7 @@ def slow(rig: Rig) -> Iterator[None]:
         connection.close()
 
 
-def test_a_proxy_that_hardly_reads_costs_the_others_nothing(rig: Rig, seconds: float) -> None:
+def test_a_proxy_that_hardly_reads_costs_the_others_nothing(rig: Rig, seconds: float, tell: Tell) -> None:
     rig.write("rules", *rules((0, 100)))
     for number in range(200):
         rig.write(f"more-{number}", service(f"more-{number}", number))
@@ -133,11 +134,11 @@ def test_a_proxy_that_hardly_reads_costs_the_others_nothing(rig: Rig, seconds: f
             rig.write("rules", *rules(weights))
             rig.until(lambda who=who: rig.answers() == who, 20)  # type: ignore[misc]
     assert total(loads) > 0
-    print(f"{turn} changes beside a slow proxy: {before:.0f} MiB before, {rig.rss():.0f} after")
+    tell(f"{turn} changes beside a slow proxy: {before:.0f} MiB before, {rig.rss():.0f} after")
     assert rig.rss() - before < 40
 
 
-def test_many_proxies_come_again_at_once(rig: Rig, seconds: float) -> None:
+def test_many_proxies_come_again_at_once(rig: Rig, seconds: float, tell: Tell) -> None:
     """With `--drill-seconds 100` two thousand."""
     proxies = min(2000, round(seconds * 20))
     rig.write("rules", *rules((0, 100)))
@@ -160,7 +161,7 @@ def test_many_proxies_come_again_at_once(rig: Rig, seconds: float) -> None:
             rig.until(lambda: len(rig.proxies()) == proxies + 1, 300)
             again = time.monotonic() - began
         after, most = rig.rss(), rig.peak()
-        print(
+        tell(
             f"{proxies} proxies: the first time all in {first:.1f} s, again at once {again:.1f} s; a change takes "
             f"{usual * 1000:.0f} ms beside them, {beside * 1000:.0f} while they come, the one after {waited:.1f} s; "
             f"{held:.0f} MiB before, {after:.0f} after, {most:.0f} at most; {total(loads)} requests, none failed"

@@ -11,6 +11,7 @@ import pytest
 from demo import bill
 from demo.mesh import DEBUG
 from mesh.model.kinds import KINDS
+from tests.conftest import Tell
 from tests.drills.rig import FIRST, SECOND, THIRD, Rig, greeting, rules, service, total
 
 
@@ -91,7 +92,7 @@ def test_what_envoy_refuses_harms_no_other_and_is_named(rig: Rig) -> None:
     rig.until(lambda: rig.is_synced() and rig.answers() == {FIRST, THIRD})
 
 
-def test_the_first_proxy_of_a_control_plane_finds_what_envoy_refuses(rig: Rig) -> None:
+def test_the_first_proxy_of_a_control_plane_finds_what_envoy_refuses(rig: Rig, tell: Tell) -> None:
     rig.write("rules", *rules((0, 100)))
     for number in range(100):
         rig.write(f"other-{number}", service(f"other-{number}", number))
@@ -99,7 +100,7 @@ def test_the_first_proxy_of_a_control_plane_finds_what_envoy_refuses(rig: Rig) -
     rig.serve()
     rig.proxy()
     rig.until(lambda: rig.status()["types"]["RDS"]["state"] == "ERROR" and rig.answers() == {SECOND})
-    print(f"two bad hosts among 101: found after {sum(rig.refused().values())} refusals")
+    tell(f"two bad hosts among 101: found after {sum(rig.refused().values())} refusals")
     told = rig.status()["types"]["RDS"]
     assert told["refused"] == [f"{bill.PORT}/other-{one}.shop.svc.cluster.local:{bill.PORT}" for one in (41, 67)]
     assert "other-99.shop" in rig.routes()

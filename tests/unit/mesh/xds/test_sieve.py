@@ -19,7 +19,7 @@ REST = {"validate_clusters": False}
 
 def table(hosts, name="80"):
     parts = [
-        encoded(host, f"[{host} {text}]".encode(), (ObjectRef("VirtualService", "shop", host),))
+        encoded(host, f"[{host} {text}]".encode(), (ObjectRef("VirtualService", host.partition(".")[2], host),))
         for host, text in hosts.items()
     ]
     return encoded(name, route_configuration({"name": name, **REST}, (one.body for one in parts)), (), tuple(parts))
@@ -75,7 +75,7 @@ def test_one_bad_host_is_refused_once_and_holds_up_no_other(delta):
     assert has(made) == {"a": "2", "b": "1", "c": "1", "d": "1"}
     assert refused(made) == {"80/b": "b"}
     (told,) = [one for outcome in made.outcomes for one in outcome.refused]
-    assert (told.name, told.origins) == ("80/b", (ObjectRef("VirtualService", "shop", "b"),))
+    assert (told.name, told.origins) == ("80/b", (ObjectRef("VirtualService", "", "b"),))
     assert progress(made.machine)["RDS"].stage == "ERROR"
     # mended, it is as if nothing had been
     assert tell(made, {"a": "2", "b": "3", "c": "1", "d": "1"}) == 1
@@ -136,6 +136,21 @@ def test_many_hosts_that_nobody_else_refuses_are_one_proxys_own_trouble():
     odd.envoy.refuses = set()
     tell(odd, {**new, "h0": "3"})
     assert has(odd)["h0"] == "3"
+
+
+def test_who_writes_many_bad_hosts_harms_himself_alone():
+    made = pair()
+    good = {f"g{number}.good": "1" for number in range(200)}
+    his = {f"b{number}.evil": "1" for number in range(200)}
+    tell(made, good | his)
+    assert tell(made, dict.fromkeys(good, "2") | dict.fromkeys(his, "bad")) < 100
+    assert has(made) == dict.fromkeys(good, "2") | his
+    assert len(refused(made)) == 200
+    assert tell(made, dict.fromkeys(good, "3") | dict.fromkeys(his, "bad")) == 1
+    assert has(made) == dict.fromkeys(good, "3") | his
+    # and his own good ones come, as soon as not so many are bad
+    tell(made, dict.fromkeys(good, "3") | dict.fromkeys(his, "4") | {"b7.evil": "bad"})
+    assert has(made) == dict.fromkeys(good, "3") | dict.fromkeys(his, "4") | {"b7.evil": "1"}
 
 
 def test_a_table_that_came_along_from_before_loses_no_host():
