@@ -23,7 +23,7 @@ __all__ = ["mesh"]  # the fixture
 VERSIONS = ("v1", "v2")
 # asks without a pause until its input ends, or so often; prints who answered how often, and what else came
 LOAD = """
-import collections, http.client, json, sys, threading
+import collections, http.client, json, sys, threading, time
 times, ended, answers, failed = int(sys.argv[1]), threading.Event(), collections.Counter(), []
 if not times:
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
@@ -36,9 +36,9 @@ while not ended.is_set() and (not times or answers.total() + len(failed) < times
         if response.status == 200:
             answers[json.loads(body)["pod"].split("-")[1]] += 1
         else:
-            failed.append(f"{response.status} {body[:100]}")
+            failed.append(f"{time.strftime('%X')} {response.status} {body[:100]}")
     except Exception as error:
-        failed.append(repr(error))
+        failed.append(f"{time.strftime('%X')} {error!r}")
         connection.close()
 print(json.dumps({"answers": answers, "failed": failed}))
 """
@@ -54,7 +54,7 @@ def bill(mesh: Cluster) -> Iterator[str]:
         for version in VERSIONS:
             # as an app that is rolled out has to: ready when it listens, gone when nobody sends to it any more
             waits = {"preStop": {"exec": {"command": ["python", "-c", "import time; time.sleep(4)"]}}}
-            listens = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+            listens = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 10}
             spec = pod_spec(mesh, lifecycle=waits, readinessProbe=listens) | {"terminationGracePeriodSeconds": 10}
             one = deployment("bill", spec, {"version": version})
             one["metadata"]["name"] = f"bill-{version}"

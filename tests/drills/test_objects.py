@@ -119,9 +119,9 @@ def test_large_regular_expressions(rig: Rig) -> None:
     rig.until(rig.is_synced)
     assert "user39" in rig.routes()
     assert rig.refused() == {}
-    larger = greeting("other-1", "hello")
+    other, larger = greeting("other-1", "hello")
     larger["spec"]["http"][0]["match"] = [{"uri": {"regex": ".{1,1000}" * 20}}]
-    rig.write("other", service(1), larger)
+    rig.write("other", other, larger)
     rig.until(lambda: "program size" in rig.status()["types"]["RDS"]["why"])
     rig.write("rules", *rules((100, 0)))
     rig.until(lambda: rig.answers() == {FIRST, THIRD})
