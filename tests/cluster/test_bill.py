@@ -21,6 +21,8 @@ from tests.cluster.test_mesh import mesh, pymesh
 __all__ = ["mesh"]  # the fixture
 
 VERSIONS = ("v1", "v2")
+# a machine that is busy does not make an app unready
+PATIENT = {"timeoutSeconds": 10, "failureThreshold": 10}
 # asks without a pause until its input ends, or so often; prints who answered how often, and what else came
 LOAD = """
 import collections, http.client, json, sys, threading, time
@@ -54,7 +56,7 @@ def bill(mesh: Cluster) -> Iterator[str]:
         for version in VERSIONS:
             # as an app that is rolled out has to: ready when it listens, gone when nobody sends to it any more
             waits = {"preStop": {"exec": {"command": ["python", "-c", "import time; time.sleep(4)"]}}}
-            listens = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 10}
+            listens = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, **PATIENT}
             spec = pod_spec(mesh, lifecycle=waits, readinessProbe=listens) | {"terminationGracePeriodSeconds": 10}
             one = deployment("bill", spec, {"version": version})
             one["metadata"]["name"] = f"bill-{version}"

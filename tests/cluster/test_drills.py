@@ -30,7 +30,7 @@ from tests.cluster import planes
 from tests.cluster.harness import NAMESPACE, Cluster, eventually, run_cluster
 from tests.cluster.objects import deployment, pod_spec, service
 from tests.cluster.planes import Proxies
-from tests.cluster.test_bill import LOAD, ask, bill, client, rules
+from tests.cluster.test_bill import LOAD, PATIENT, ask, bill, client, rules
 from tests.cluster.test_mesh import mesh
 from tests.conftest import Tell
 
@@ -154,7 +154,7 @@ def rolled(cluster: Cluster, namespace: str, ended: threading.Event, done: list[
 def crowd(mesh: Cluster, bill: str) -> Iterator[str]:
     """Twenty more pods of v1, without sidecars: what a rollout of theirs changes is what the client's is told."""
     waits = {"preStop": {"exec": {"command": ["python", "-c", "import time; time.sleep(4)"]}}}
-    listens = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 10}
+    listens = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, **PATIENT}
     spec = pod_spec(mesh, lifecycle=waits, readinessProbe=listens) | {"terminationGracePeriodSeconds": 10}
     made = deployment("bill", spec, {"version": "v1", "part": "crowd", "sidecar.istio.io/inject": "false"})
     made["metadata"]["name"] = CROWD  # a pod's name tells who answers
