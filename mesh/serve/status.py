@@ -22,7 +22,6 @@ from mesh.sources import Source
 from mesh.xds.messages import Outcome
 from mesh.xds.types import SHORT
 
-
 OTHER = "other"
 
 
