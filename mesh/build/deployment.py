@@ -96,12 +96,14 @@ def objects(
         ],
     }
     spec = dict(template.get("deployment") or {})
-    pod = dict(spec.pop("template", {}).get("spec") or {}) | {"serviceAccountName": name}
+    pods = spec.pop("template", {})
+    pod = dict(pods.get("spec") or {}) | {"serviceAccountName": name}
     if address := (template.get("proxy") or {}).get("xdsAddress"):
         containers: list[dict[str, Any]] = list(pod.get("containers") or ({},))
         told = ["--config-yaml", _bootstrap(name, own, str(address))]
         pod["containers"] = [{**containers[0], "args": [*told, *(containers[0].get("args") or ())]}, *containers[1:]]
-    head = {"labels": {**labels, "app": name, "sidecar.istio.io/inject": "false"}, "annotations": annotations}
+    head = {"labels": {**labels, "app": name, "sidecar.istio.io/inject": "false"}}
+    head["annotations"] = {**((pods.get("metadata") or {}).get("annotations") or {}), **annotations}
     deployment = {**spec, "selector": {"matchLabels": own}, "template": {"metadata": head, "spec": pod}}
     service = {**(template.get("service") or {}), "selector": own, "ports": _ports(listeners)}
     if asked := asked_addresses(gateway):

@@ -17,6 +17,7 @@ from tests.cluster.harness import NAMESPACE, ROOT
 from tests.parts import path
 
 DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
+PROGRAMS = ("pyinject", "pymesh")
 # a sample of everything that a panel reads
 SERIES = {
     "pyinject_build_info": "1x60",
@@ -44,29 +45,37 @@ def promtool(*arguments: str | Path) -> None:
 
 
 def rules(*settings: str, name: str = "pyinject") -> dict[str, Any]:
-    spec: dict[str, Any] = rendered("prometheusRule.enabled=true", *settings)["PrometheusRule", name]["spec"]
+    told = ("prometheusRule.enabled=true", "mesh.enabled=true")
+    spec: dict[str, Any] = rendered(*told, *settings)["PrometheusRule", name]["spec"]
     return spec
 
 
-def test_alerts_come_when_they_should_and_not_otherwise(tmp_path: Path) -> None:
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
-    shutil.copy(Path(__file__).with_name("alerts.yaml"), tmp_path)
+def cases(program: str) -> Path:
+    return Path(__file__).with_name("alerts.yaml" if program == "pyinject" else f"alerts-{program}.yaml")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_alerts_come_when_they_should_and_not_otherwise(program: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules(name=program)))
+    shutil.copy(cases(program), tmp_path)
     promtool("check", "rules", tmp_path / "rules.yaml")
-    promtool("test", "rules", tmp_path / "alerts.yaml")
+    promtool("test", "rules", tmp_path / cases(program).name)
 
 
-def test_every_alert_is_seen_to_come() -> None:
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_alert_is_seen_to_come(program: str) -> None:
     """By the file of tests above, so that a new one is not forgotten."""
-    tests = yaml.safe_load(Path(__file__).with_name("alerts.yaml").read_text())["tests"]
+    tests = yaml.safe_load(cases(program).read_text())["tests"]
     come = {
         alert["alertname"] for test in tests for alert in test.get("alert_rule_test", ()) if alert.get("exp_alerts")
     }
-    assert come == {rule["alert"] for group in rules()["groups"] for rule in group["rules"]}
+    assert come == {rule["alert"] for group in rules(name=program)["groups"] for rule in group["rules"]}
 
 
 def test_every_alert_is_documented() -> None:
-    said = re.findall(r"^\| `(Pyinject\w+)` \|", (ROOT / "docs" / "chart.md").read_text(), re.MULTILINE)
-    assert list(dict.fromkeys(rule["alert"] for group in rules()["groups"] for rule in group["rules"])) == said
+    said = re.findall(r"^\| `((?:Pyinject|Pymesh|Mesh)\w+)` \|", (ROOT / "docs" / "chart.md").read_text(), re.MULTILINE)
+    groups = [group for name in PROGRAMS for group in rules(name=name)["groups"]]
+    assert list(dict.fromkeys(rule["alert"] for group in groups for rule in group["rules"])) == said
 
 
 def test_thresholds_and_labels_are_the_user_s(tmp_path: Path) -> None:
@@ -84,9 +93,10 @@ def test_thresholds_and_labels_are_the_user_s(tmp_path: Path) -> None:
     assert {rule["labels"]["severity"] for rule in group["rules"]} == {"warning", "critical"}
 
 
-@pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
-def test_panels_show_something(file: Path, tmp_path: Path) -> None:
-    """Each query, its variables filled in as Grafana does, finds something where there is a sample of all metrics."""
+def test_panels_show_something(tmp_path: Path) -> None:
+    """Each query, its variables filled in as Grafana does, finds something where there is a sample of all metrics. Those
+    of the mesh: `test_telemetry`, with real ones."""
+    file = CHART / "dashboards" / "pyinject.json"
     variables = {"$namespace": NAMESPACE, "$service": "pyinject", "$__rate_interval": "5m"}
     panels = json.loads(file.read_text())["panels"]
     queries = [target["expr"] for panel in panels for target in panel["targets"]]
@@ -106,7 +116,7 @@ def test_panels_show_something(file: Path, tmp_path: Path) -> None:
 
 
 def test_grafana_finds_each_dashboard_by_its_label() -> None:
-    found = rendered("dashboards.enabled=true")
+    found = rendered("dashboards.enabled=true", "mesh.enabled=true")
     for file in DASHBOARDS:
         made = found["ConfigMap", f"{file.stem}-dashboard"]
         assert made["metadata"]["labels"]["grafana_dashboard"] == "1"

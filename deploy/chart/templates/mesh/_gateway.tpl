@@ -1,3 +1,10 @@
+{{/* Where a gateway's metrics are, for a Prometheus that goes by annotations. */}}
+{{- define "pysidecar.gatewayAnnotations" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: "15090"
+prometheus.io/path: /stats/prometheus
+{{- end }}
+
 {{/*
 The pod of a gateway: Envoy with nothing beside it. What it starts with, an init container writes: so it needs no injector,
 in no order. Where pymesh makes the pods, of a Gateway of Gateway API (ofGatewayAPI), it writes that itself, and the pod starts
