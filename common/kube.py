@@ -318,5 +318,7 @@ def _explained(what: str) -> Iterator[None]:
             reason = error.reason.replace("\n", ": ")
             raise KubernetesError(f"no answer from the API server to {what}: {reason}") from error
         said = api_exception(error).summary() if error.body else error.reason
-        message = f"{what}: {error.status} {said}{_HINTS.get(error.status, '')}"
+        # a quota and a webhook refuse by 403 as well, and say so themselves
+        refused = any(by in said for by in ("exceeded quota", "admission webhook"))
+        message = f"{what}: {error.status} {said}{'' if refused else _HINTS.get(error.status, '')}"
         raise KubernetesError(message, status=error.status) from error

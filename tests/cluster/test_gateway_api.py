@@ -20,8 +20,8 @@ from tests.cluster.test_mesh import mesh
 __all__ = ["mesh"]  # the fixture
 
 GROUP = "gateway.networking.k8s.io"
-KINDS = {"GatewayClass": ("gatewayclasses", "Cluster"), "Gateway": ("gateways", "Namespaced")} | {
-    "HTTPRoute": ("httproutes", "Namespaced")
+KINDS = {"GatewayClass": ("gatewayclasses", "Cluster")} | {
+    kind: (f"{kind.lower()}s", "Namespaced") for kind in ("Gateway", "HTTPRoute", "ListenerSet", "ReferenceGrant")
 }
 
 
@@ -78,7 +78,7 @@ def shop(definitions: None, mesh: Cluster) -> Iterator[str]:  # noqa: ARG001 (it
 
 
 def conditions(mesh: Cluster, kind: str, name: str, shop: str) -> dict[str, str]:
-    """Status and reason of the conditions of a Gateway, or of a route at its first parent; all are of now."""
+    """Status and reason of an object's conditions, of a route's at its first parent; all are of now."""
     found = mesh.get(f"{kind}.{GROUP}", name, namespace=shop)
     status = found.get("status") or {}
     if kind == "httproutes":
@@ -94,9 +94,10 @@ class Unfollowed(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def ask(url: str) -> tuple[int, dict[str, str], bytes]:
+def ask(url: str, host: str = "") -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(url, headers={"Host": host} if host else {})
     try:
-        with urllib.request.build_opener(Unfollowed).open(url, timeout=3) as answer:
+        with urllib.request.build_opener(Unfollowed).open(request, timeout=3) as answer:
             return answer.status, dict(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), b""
@@ -147,6 +148,62 @@ def test_a_gateway_gets_pods_an_address_and_true_conditions(mesh: Cluster, shop:
     eventually(rewritten)
     status, headers, _ = ask(f"http://{address}/away/x?y=1")
     assert (status, headers["location"]) == (301, "http://shop.example/away/x?y=1")
+
+
+def test_a_grant_that_is_taken_back_and_listeners_of_another_namespace(mesh: Cluster, shop: str) -> None:
+    allowed = {"allowedListeners": {"namespaces": {"from": "All"}}}
+    own = {"name": "own", "port": 80, "protocol": "HTTP", "hostname": "own.example"}
+    more = own | {"name": "more", "hostname": "more.example"}
+    mesh.apply(api("Gateway", "open", {"gatewayClassName": "pymesh", "listeners": [own]} | allowed), namespace=shop)
+    with mesh.namespace() as guest:
+        grant = {
+            "from": [{"group": GROUP, "kind": "HTTPRoute", "namespace": guest}],
+            "to": [{"group": "", "kind": "Service"}],
+        }
+        parent = {"kind": "ListenerSet", "name": "more"}
+        rule = {"backendRefs": [{"name": "server", "namespace": shop, "port": 80}]}
+        mesh.apply(api("ReferenceGrant", "guest", grant), namespace=shop)
+        mesh.apply(
+            api("ListenerSet", "more", {"parentRef": {"name": "open", "namespace": shop}, "listeners": [more]}),
+            api("HTTPRoute", "over", {"parentRefs": [parent], "rules": [rule]}),
+            namespace=guest,
+        )
+
+        def answers(status: int) -> None:
+            address = mesh.get("service", "open-pymesh", namespace=shop)["spec"]["clusterIP"]
+            assert ask(f"http://{address}/", host="more.example")[0] == status
+
+        eventually(lambda: answers(200), 60)
+        accepted = {"Accepted": "True Accepted"}
+        assert conditions(mesh, "listenersets", "more", guest) == accepted | {"Programmed": "True Programmed"}
+        assert conditions(mesh, "httproutes", "over", guest) == accepted | {"ResolvedRefs": "True ResolvedRefs"}
+        assert mesh.get(f"gateways.{GROUP}", "open", namespace=shop)["status"]["attachedListenerSets"] == 1
+        mesh.kubectl("-n", shop, "delete", f"referencegrants.{GROUP}", "guest")
+        eventually(lambda: answers(500))
+
+        def told() -> None:
+            assert conditions(mesh, "httproutes", "over", guest)["ResolvedRefs"] == "False RefNotPermitted"
+
+        eventually(told)
+    mesh.kubectl("-n", shop, "delete", f"gateways.{GROUP}", "open")
+
+
+@pytest.mark.usefixtures("definitions")
+def test_a_service_that_cannot_be_made_is_told_in_the_api_servers_words(mesh: Cluster) -> None:
+    with mesh.namespace() as name:
+        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}}
+        mesh.apply(quota | {"spec": {"hard": {"services": "0"}}}, namespace=name)
+        listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+        mesh.apply(api("Gateway", "gw", {"gatewayClassName": "pymesh", "listeners": [listener]}), namespace=name)
+
+        def told() -> None:
+            found = conditions(mesh, "gateways", "gw", name)
+            assert found == {"Accepted": "True Accepted", "Programmed": "False NoResources"}
+
+        eventually(told)
+        [_, programmed] = mesh.get(f"gateways.{GROUP}", "gw", namespace=name)["status"]["conditions"]
+        assert "exceeded quota" in programmed["message"]
+        assert "role" not in programmed["message"]
 
 
 def test_what_is_wrong_is_told_and_what_goes_takes_all_with_it(mesh: Cluster, shop: str) -> None:

@@ -147,3 +147,46 @@ def test_a_gateway_chooses_among_the_pods_of_a_headless_service() -> None:
     assert group["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"] == "10.0.0.3"
     sidecar = Proxy("sidecar", "b-1", "gateways", ("10.0.0.4",))
     assert bodies(world, CDS, sidecar)[name]["type"] == "ORIGINAL_DST"
+
+
+@pytest.mark.parametrize("protocol", ["TCP", "TLS, tls: {mode: Passthrough}"])
+def test_a_listener_for_bytes_without_a_route_sends_away_who_comes(protocol: str) -> None:
+    world = world_of(POD, gateway(f"name: t, port: 9000, protocol: {protocol}"))
+    [chain] = bodies(world, snapshot.LISTENERS)["0.0.0.0_9000"]["filter_chains"]
+    assert chain["filters"][-1]["typed_config"]["cluster"] == "BlackHoleCluster"
+
+
+def test_the_share_of_a_backend_that_there_is_not_is_refused() -> None:
+    backends = "[{name: a, port: 80, weight: 3}, {kind: Strange, group: x.io, name: b, port: 80}]"
+    made = api("TCPRoute", "r", f"{{parentRefs: [{{name: gw}}], rules: [{{backendRefs: {backends}}}]}}")
+    world = world_of(POD, gateway("name: t, port: 9000, protocol: TCP"), made)
+    [chain] = bodies(world, snapshot.LISTENERS)["0.0.0.0_9000"]["filter_chains"]
+    shares = chain["filters"][-1]["typed_config"]["weighted_clusters"]["clusters"]
+    assert [(one["name"], one["weight"]) for one in shares] == [
+        ("outbound|80||a.gateways.svc.cluster.local", 3),
+        ("UnknownService", 1),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "http2"), [("HTTPRoute", False), ("GRPCRoute", True)])
+def test_what_is_spoken_to_a_port_that_does_not_say(kind: str, http2: bool) -> None:
+    made = api(kind, "r", f"{{parentRefs: [{{name: gw}}], rules: [{{{TO}}}]}}")
+    unnamed = service("a", "10.96.0.1", ("", 80), namespace="gateways")
+    world = world_of(POD, gateway("name: http, port: 80, protocol: HTTP"), made, unnamed)
+    name = "outbound|80||a.gateways.svc.cluster.local"
+    options = bodies(world, CDS)[name].get("typed_extension_protocol_options", {})
+    assert ("explicit_http_config" in str(options)) == http2
+    sidecar = bodies(world, CDS, Proxy("sidecar", "b-1", "gateways", ("10.0.0.4",)))[name]
+    assert "use_downstream_protocol_config" in str(sidecar)
+
+
+def test_gateways_share_their_clusters_unless_one_has_a_certificate_of_its_own() -> None:
+    other = Proxy("router", "x-1", "gateways", ("10.0.0.8",), labels={"gateway.networking.k8s.io/gateway-name": "x"})
+    plain = world_of(
+        gateway("name: http, port: 80, protocol: HTTP"), gateway("name: h, port: 81, protocol: HTTP", name="x")
+    )
+    assert seats.seat_of(plain, seats.guest_of(GATE)).view == seats.seat_of(plain, seats.guest_of(other)).view
+    assert seats.seat_of(plain, seats.guest_of(GATE)).scope != seats.seat_of(plain, seats.guest_of(other)).scope
+    shows = "tls: {backend: {clientCertificateRef: {name: c}}},"
+    own = world_of(gateway("name: http, port: 80, protocol: HTTP", more=shows))
+    assert seats.seat_of(own, seats.guest_of(GATE)).view != seats.seat_of(own, seats.guest_of(other)).view

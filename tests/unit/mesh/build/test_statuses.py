@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.build.deployment import hindrance, objects
+from mesh.build.deployment import hindrance, is_makeable, objects
 from mesh.build.statuses import Standing, class_status, gateway_status, route_status
 from mesh.model.meta import ObjectRef
 from mesh.world.world import World
@@ -245,3 +245,65 @@ def test_a_gateway_is_run_by_objects_of_its_own() -> None:
     assert runs["spec"]["selector"]["matchLabels"] == before["spec"]["selector"]
     assert (runs["spec"]["replicas"], pod["spec"]["serviceAccountName"]) == (2, "gw-pymesh")
     assert template["deployment"]["template"] == {"spec": {"volumes": []}}
+
+
+def test_a_pod_starts_with_what_the_control_plane_writes_into_its_arguments() -> None:
+    world = world_of(CLASS, gateway())
+    one = world.get("KubernetesGateway", "default", "gw")
+    spec = {"containers": [{"name": "istio-proxy", "args": ["--log-level", "warning"]}, {"name": "beside"}]}
+    template = {"proxy": {"xdsAddress": "pymesh.system.svc:15012"}, "deployment": {"template": {"spec": spec}}}
+    runs = objects(one, one.listeners, template)[2]
+    first, second = runs["spec"]["template"]["spec"]["containers"]
+    flag, told, *others = first["args"]
+    assert (flag, others, second) == ("--config-yaml", ["--log-level", "warning"], {"name": "beside"})
+    node = yaml.safe_load(told)["node"]
+    assert node["id"] == "router~$(INSTANCE_IP)~$(POD_NAME).$(POD_NAMESPACE)~$(POD_NAMESPACE).svc.cluster.local"
+    assert node["metadata"]["LABELS"]["gateway.networking.k8s.io/gateway-name"] == "gw"
+    assert spec["containers"][0]["args"] == ["--log-level", "warning"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "makeable", "service"),
+    [
+        ("[{value: 10.96.0.77}]", True, {"clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77"]}),
+        ("[{value: 10.96.0.77}, {value: 'fd00::7'}]", True, {"clusterIPs": ["10.96.0.77", "fd00::7"]}),
+        ("[{value: 10.96.0.77}, {value: 192.0.2.1}]", False, {}),
+        ("[{type: strange/kind, value: x}]", False, {}),
+        ("[{type: IPAddress}]", True, {}),
+    ],
+)
+def test_addresses_asked_for(addresses: str, makeable: bool, service: dict[str, Any]) -> None:
+    world = world_of(CLASS, gateway(HTTP, f", addresses: {addresses}"), own_service("10.96.0.77"))
+    one = world.get("KubernetesGateway", "default", "gw")
+    assert is_makeable(one) == makeable
+    if makeable:
+        inside = objects(one, one.listeners, {"service": {"type": "ClusterIP"}})[1]["spec"]
+        assert inside.items() >= service.items()
+        assert ("clusterIP" in inside) == bool(service)
+        outside = objects(one, one.listeners, {"service": {"type": "LoadBalancer"}})[1]["spec"]
+        assert outside.get("loadBalancerIP") == ("10.96.0.77" if service else None)
+    programmed = short(told(world)["conditions"])["Programmed"]
+    if "192.0.2.1" in addresses:
+        assert programmed == "False AddressNotUsable"
+    elif "strange" in addresses:
+        assert short(told(world)["conditions"])["Accepted"] == "False UnsupportedAddress"
+
+
+def test_what_could_not_be_made_is_told() -> None:
+    world = world_of(CLASS, gateway())
+    one = world.get("KubernetesGateway", "default", "gw")
+    status = gateway_status(world, one, ACKED, 0, "exceeded quota", NOW, {})
+    assert status is not None
+    [_, programmed] = status["conditions"]
+    assert (programmed["reason"], programmed["message"]) == ("NoResources", "exceeded quota")
+
+
+def test_a_condition_that_nothing_asks_for_any_more_goes_and_keeps_its_time_till_then() -> None:
+    more = ", tls: {backend: {clientCertificateRef: {name: none}}}"
+    before = told(world_of(CLASS, gateway(HTTP, more), own_service()))
+    assert short(before["conditions"])["ResolvedRefs"] == "False InvalidClientCertificateRef"
+    for one in before["conditions"]:
+        one["lastTransitionTime"] = THEN
+    again = told(world_of(CLASS, gateway(HTTP, more), own_service()), before=before)
+    assert {one["lastTransitionTime"] for one in again["conditions"]} == {THEN}
+    assert "ResolvedRefs" not in short(told(world_of(CLASS, gateway(), own_service()), before=before)["conditions"])
