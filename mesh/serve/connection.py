@@ -12,7 +12,7 @@ from mesh.world.proxy import Proxy
 from mesh.xds import wire
 from mesh.xds.machine import Machine
 from mesh.xds.messages import Outcome, Request
-from mesh.xds.verdicts import Verdicts
+from mesh.xds.paths import Paths
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ WRITE_SECONDS = 60.0
 BURST_REQUESTS = 1000.0
 REQUESTS_PER_SECOND = 200.0
 REQUEST_BYTES = 2048
+REQUEST_NAMES = 2000  # of what is asked for already, where a request changes it
 DRAIN_SECONDS = 30.0
 
 
@@ -33,12 +34,12 @@ class Connection:
     """A proxy's stream. `read` gives its next request as bytes, None at the end; `write` returns when taken."""
 
     def __init__(
-        self, proxy: Proxy, node_id: str, mesh: Mesh, verdicts: Verdicts, on_outcome: OnOutcome, *, delta: bool
+        self, proxy: Proxy, node_id: str, mesh: Mesh, paths: Paths, on_outcome: OnOutcome, *, delta: bool
     ) -> None:
         self.proxy, self.node_id, self.delta = proxy, node_id, delta
         self.since = time.time()
         self.requests = 0
-        self.machine = Machine(delta=delta, verdicts=verdicts)
+        self.machine = Machine(delta=delta, paths=paths)
         self._on_outcome = on_outcome
         self._awake = asyncio.Event()
         self._ends = False
@@ -94,13 +95,17 @@ class Connection:
     async def _read(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
         allowance, last = BURST_REQUESTS, time.monotonic()
         while (body := await read()) is not None:
-            request, _ = wire.read(body, delta=self.delta)
+            request = wire.read_next(body, delta=self.delta)
             self._take(request)
             now = time.monotonic()
             allowance = min(BURST_REQUESTS, allowance + (now - last) * REQUESTS_PER_SECOND)
-            allowance, last = allowance - 1 - len(body) / REQUEST_BYTES, now
+            allowance, last = allowance - 1 - len(body) / REQUEST_BYTES - self._names(request) / REQUEST_NAMES, now
             if allowance < 0:
                 await asyncio.sleep(-allowance / REQUESTS_PER_SECOND)
+
+    def _names(self, request: Request) -> int:
+        changes = request.subscribe or request.unsubscribe or request.names
+        return len(self.machine.ledgers[request.type_url].asked.names) if changes else 0
 
     def _take(self, request: Request) -> None:
         self.requests += 1

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from mesh.model.meta import ObjectRef
 from mesh.xds.ledger import Ledger
 from mesh.xds.machine import Machine
+from mesh.xds.position import Position
 from mesh.xds.types import SHORT
 
 Stage = Literal["SYNCED", "STALE", "NOT SENT", "ERROR"]
@@ -31,32 +32,35 @@ class Progress(NamedTuple):
 
 def progress(machine: Machine) -> dict[str, Progress]:
     """By type as people call it (CDS …), of those that the proxy asked for; a type of another name by its URL."""
-    return {SHORT.get(url, url): _progress(machine, ledger) for url, ledger in machine.ledgers.items()}
+    # what is looked at may be noted, and others may be at the same position
+    here = machine.position.copy() if machine.position.is_shared else machine.position
+    return {SHORT.get(url, url): _progress(machine, here, ledger) for url, ledger in machine.ledgers.items()}
 
 
-def _progress(machine: Machine, ledger: Ledger) -> Progress:
-    numbers = ledger.size, ledger.nonce, ledger.acked_nonce
+def _progress(machine: Machine, here: Position, ledger: Ledger) -> Progress:
+    url = ledger.kind.url
+    told = machine.told[url]
+    numbers = ledger.size, told.nonce, told.acked_nonce
     if refusals := ledger.refusals:
         worst = max(refusals.values(), key=lambda refusal: refusal.at)
         origins = tuple(dict.fromkeys(origin for refusal in refusals.values() for origin in refusal.origins))
         return Progress("ERROR", worst.at, worst.words, *numbers, tuple(sorted(refusals)), origins)
-    if not ledger.nonce:
+    if not told.nonce:
         if machine.is_built:
-            held = _held(machine, ledger)
+            held = _held(here, url)
             if ledger.size and not held:  # it came with all of it, from another replica or from before a restart
                 return Progress("SYNCED", None, "", *numbers)
             return Progress("NOT SENT", None, held or "nothing to send", *numbers)
         return Progress("NOT SENT", None, "not built yet", *numbers)
     if ledger.flight is not None:
-        return Progress("STALE", ledger.flight.since, "no answer to what was sent", *numbers)
-    if held := _held(machine, ledger):
-        return Progress("STALE", machine.held_since(ledger.kind.url), held, *numbers)
-    return Progress("SYNCED", ledger.accepted_at, "", *numbers)
+        return Progress("STALE", told.sent_at, "no answer to what was sent", *numbers)
+    if held := _held(here, url):
+        return Progress("STALE", machine.held_since(url), held, *numbers)
+    return Progress("SYNCED", told.acked_at, "", *numbers)
 
 
-def _held(machine: Machine, ledger: Ledger) -> str:
-    pending = ledger.pending()
-    if not (pending.puts or pending.removes or ledger.unanswered):
+def _held(here: Position, url: str) -> str:
+    if here.awaits(url) is None:
         return ""
-    waits = [f"{SHORT[url]} ({what.value})" for url, what in machine.waits_for(ledger.kind.url)]
+    waits = [f"{SHORT[waited]} ({what.value})" for waited, what in here.waits_for(url)]
     return f"held until these are accepted: {', '.join(waits)}" if waits else "about to be sent"

@@ -27,7 +27,7 @@ from mesh.serve.mesh import Mesh
 from mesh.world.proxy import NodeError, Proxy, proxy_of
 from mesh.xds import wire
 from mesh.xds.messages import ProtocolError, Request, TooMuchError
-from mesh.xds.verdicts import Verdicts
+from mesh.xds.paths import Paths
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ STREAM_SECONDS = 1800.0
 STREAM_JITTER = 0.2
 GRACE_SECONDS = 5.0
 REMEMBERED_CLASSES = 100  # of proxies that refused something, and of which none is connected
+TURN_SECONDS = 5.0
 
 # Proxies may ask so often whether the connection lives; they do every 30 s.
 PING_SECONDS = 1.0
@@ -88,12 +89,14 @@ class Server:
         self.connections: set[Connection] = set()
         self.bound: list[str] = []
         self._mesh, self._tokens, self._on_outcome = mesh, tokens, on_outcome
-        self._classes: dict[object, Verdicts] = {}
+        self._classes: dict[object, Paths] = {}
         self._streams = 0
         self._servers: list[Any] = []
+        self._turning: asyncio.Task[None] | None = None
 
     async def start(self, *ports: Port) -> None:
         """Listens. Raises UsageError for an address that cannot be had or must not, CertificateError."""
+        self._turning = asyncio.create_task(self._turn())
         for port in ports:
             trusted = is_loopback(port.address)
             if not trusted and self._tokens is None:
@@ -119,6 +122,8 @@ class Server:
 
     async def stop(self) -> None:
         """Ends all streams, each when nothing is under way, then the ports."""
+        if self._turning is not None:
+            self._turning.cancel()
         for connection in list(self.connections):
             connection.end()
         await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in self._servers))
@@ -184,7 +189,7 @@ class Server:
     async def _connected(
         self, context: Any, read: Any, request: Request, proxy: Proxy, node_id: str, *, delta: bool
     ) -> None:
-        connection = Connection(proxy, node_id, self._mesh, self._verdicts(proxy), self._on_outcome, delta=delta)
+        connection = Connection(proxy, node_id, self._mesh, self._paths(proxy), self._on_outcome, delta=delta)
         self.connections.add(connection)
         log.info("connected", extra={"fields": {"proxy": proxy.name, "kind": proxy.kind, "delta": delta}})
         try:
@@ -196,15 +201,22 @@ class Server:
             self._forget_classes()
             log.info("disconnected", extra={"fields": {"proxy": proxy.name, "requests": connection.requests}})
 
-    def _verdicts(self, proxy: Proxy) -> Verdicts:
+    def _paths(self, proxy: Proxy) -> Paths:
         labels = frozenset(item for item in proxy.labels.items() if item[0] not in POD_LABELS)
-        return self._classes.setdefault((proxy.kind, proxy.namespace, labels), Verdicts())
+        return self._classes.setdefault((proxy.kind, proxy.namespace, labels), Paths())
 
     def _forget_classes(self) -> None:
-        self._classes = {key: verdicts for key, verdicts in self._classes.items() if verdicts.is_needed}
-        left = [key for key, verdicts in self._classes.items() if not verdicts.members]
+        self._classes = {key: paths for key, paths in self._classes.items() if paths.verdicts.is_needed}
+        left = [key for key, paths in self._classes.items() if not paths.verdicts.members]
         for key in left[: max(0, len(left) - REMEMBERED_CLASSES)]:
             del self._classes[key]
+
+    async def _turn(self) -> None:
+        """What streams did alike is forgotten once no other will do it."""
+        while True:
+            await asyncio.sleep(TURN_SECONDS)
+            for paths in self._classes.values():
+                paths.turn()
 
 
 def _proxy(node: Any, identity: Identity | None) -> Proxy:

@@ -8,7 +8,9 @@
     sieve         a table without the virtual hosts that the proxy refused
     verdicts      what a class of proxies accepted and refused
     order         which step waits for which, as a table
-    machine       all types of one stream
+    position      how far a stream is: all its types; shared by those that are equally far
+    paths         which way streams of a class went from where, so that others go it too
+    machine       one stream: its position, its nonces and times
 
 Imports mesh.encode's resources and nothing that waits, reads or knows the time.
 """

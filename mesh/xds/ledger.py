@@ -1,7 +1,8 @@
 """One type on one stream: what is wanted, what was sent, what the proxy accepted, what it refused.
 
 Most of it is not written down. What the proxy has is what the state says, but for the names in `odd`; so a stream that
-is at rest costs its names alone, and a change costs what it changes. `dirty` holds the names to look at.
+is at rest costs its names alone, and a change costs what it changes. `dirty` holds the names to look at. Nothing here
+is of one stream alone: streams that are equally far share a ledger, and who goes on takes a copy.
 """
 
 from __future__ import annotations
@@ -20,15 +21,6 @@ from mesh.xds.verdicts import Verdicts
 
 
 @dataclass(slots=True)
-class Flight:
-    """The one response without an answer: its resources by name, GONE for removals."""
-
-    nonce: str
-    resources: dict[str, Encoded]
-    since: float
-
-
-@dataclass(slots=True)
 class Pending:
     """What is to be sent: resources by name, and removals of what the proxy has."""
 
@@ -43,11 +35,9 @@ class Ledger:
         self.kind = kind
         self.asked = Subscription()
         self.base = Snapshot()
-        self.flight: Flight | None = None
-        self.nonce = ""  # the last that was sent
+        # the one response without an answer: its resources by name, GONE for removals
+        self.flight: dict[str, Encoded] | None = None
         self.unanswered = False  # a request waits for its first response, even if there is nothing to be told
-        self.accepted_at: float | None = None
-        self.acked_nonce = ""
         self.refused: dict[str, Refusal] = {}
         # what the proxy has, where that is not what `base` says: None if it waits to be told anything
         self._odd: dict[str, Encoded | None] = {}
@@ -59,6 +49,26 @@ class Ledger:
         self._verdicts, self._verdicts_seen = verdicts, verdicts.revision
         self._pending: Pending | None = None  # kept until something happens
 
+    def copy(self) -> Ledger:
+        """One that can be changed without this one; only where nothing is refused, for sieves are not copied."""
+        made = Ledger.__new__(Ledger)
+        made.__dict__ |= self.__dict__
+        made.asked = self.asked.copy()
+        made.flight = None if self.flight is None else dict(self.flight)
+        made.refused, made._sieves, made._instead, made._groups = {}, {}, {}, []
+        made._odd, made._dirty = dict(self._odd), set(self._dirty)
+        return made
+
+    @property
+    def is_plain(self) -> bool:
+        """Is nothing refused, nor anything kept from the proxy because others refused it."""
+        return not (self.refused or self._sieves or self._instead or self._groups)
+
+    @property
+    def is_settled(self) -> bool:
+        """Does the proxy have all that it is to have, so that nothing else tells this stream from others."""
+        return self.is_plain and self.flight is None and not (self.unanswered or self._odd or self._dirty)
+
     # what there is
 
     def has(self, name: str) -> Encoded | None:
@@ -67,7 +77,7 @@ class Ledger:
 
     def newest(self, name: str) -> Encoded | None:
         """What the proxy will have, if it accepts what is on its way."""
-        if self.flight is not None and (sent := self.flight.resources.get(name)) is not None:
+        if self.flight is not None and (sent := self.flight.get(name)) is not None:
             return sent
         return self.has(name) if self.asked.wants(name) else None
 
@@ -119,6 +129,11 @@ class Ledger:
         if self._pending is None:
             self._pending = self._look()
         return self._pending
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Is it known what is to be sent."""
+        return self._pending is not None and self._verdicts_seen == self._verdicts.revision
 
     def _look(self) -> Pending:
         found = Pending()
@@ -242,18 +257,17 @@ class Ledger:
     def _call_back(self, name: str) -> None:
         # what is on its way does not count any more
         if self.flight is not None:
-            self.flight.resources.pop(name, None)
+            self.flight.pop(name, None)
 
-    def send(self, nonce: str, resources: dict[str, Encoded], now: float) -> None:
+    def send(self, resources: dict[str, Encoded]) -> None:
         """These are on their way."""
-        self.flight, self.nonce, self.unanswered, self._pending = Flight(nonce, resources, now), nonce, False, None
+        self.flight, self.unanswered, self._pending = resources, False, None
         self._dirty.difference_update(resources)
 
     def accept(self, now: float) -> Outcome:
         """The proxy took what was on its way."""
         assert self.flight is not None
-        resources, self.acked_nonce = self.flight.resources, self.flight.nonce
-        self.flight, self.accepted_at, self._pending = None, now, None
+        resources, self.flight, self._pending = self.flight, None, None
         refused, words = [], ""
         for name, resource in resources.items():
             self._settle(name, resource)
@@ -281,7 +295,7 @@ class Ledger:
     def refuse(self, words: str, now: float) -> Outcome:
         """The proxy refused what was on its way. Who is to blame is not sent again; the rest is."""
         assert self.flight is not None
-        resources, self.flight, self._pending = self.flight.resources, None, None
+        resources, self.flight, self._pending = self.flight, None, None
         self._dirty.update(resources)
         # nothing is wrong in a removal, unless there is nothing else
         names = [name for name, resource in resources.items() if resource is not GONE] or list(resources)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,6 +34,12 @@ class Request:
     unsubscribe: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def asks(self) -> tuple[Hashable, ...]:
+        """All that it says but for what it answers."""
+        versions = tuple(self.versions.items()) if self.versions else ()
+        return self.type_url, self.names, self.subscribe, self.unsubscribe, versions
+
 
 class Sent(NamedTuple):
     """A resource in a response, with the version that the proxy is told."""
@@ -42,14 +48,40 @@ class Sent(NamedTuple):
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A (Delta)DiscoveryResponse. `removed` is delta's."""
+@dataclass(slots=True, eq=False)
+class Content:
+    """What a (Delta)DiscoveryResponse says but for its nonce: many streams are sent the same. `removed` is delta's.
+
+    `written` is for `mesh.xds.wire`: the bytes, once they have been asked for before (`asked`).
+    """
 
     type_url: str
-    nonce: str
     resources: tuple[Sent, ...]
     removed: tuple[str, ...] = ()
+    written: bytes | None = None
+    asked: bool = False
+
+
+class Response(NamedTuple):
+    """A (Delta)DiscoveryResponse."""
+
+    content: Content
+    nonce: str
+
+    @property
+    def type_url(self) -> str:
+        """Of which type it is."""
+        return self.content.type_url
+
+    @property
+    def resources(self) -> tuple[Sent, ...]:
+        """What is new or changed; of the state of the world, all there is."""
+        return self.content.resources
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """The names of what there is no longer."""
+        return self.content.removed
 
 
 @dataclass(frozen=True, slots=True)

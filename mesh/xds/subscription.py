@@ -20,7 +20,13 @@ class Subscription:
     def __init__(self) -> None:
         self.started = False
         self.everything = False
-        self.names: set[str] = set()
+        self.names: frozenset[str] = frozenset()
+
+    def copy(self) -> Subscription:
+        """One that can be changed without this one."""
+        made = Subscription()
+        made.started, made.everything, made.names = self.started, self.everything, self.names
+        return made
 
     def wants(self, name: str) -> bool:
         """Is it asked for."""
@@ -33,7 +39,8 @@ class Subscription:
         started = not self.everything and (EVERYTHING in names or (whole and not self.started and not added))
         self.everything = self.everything or started
         self.started = True
-        self.names.update(added)
+        if added:
+            self.names |= frozenset(added)
         return added, started
 
     def drop(self, names: Iterable[str]) -> tuple[list[str], bool]:
@@ -42,13 +49,14 @@ class Subscription:
         ended = EVERYTHING in names and self.everything
         if ended:
             self.everything = False
-        self.names.difference_update(dropped)
+        if dropped:
+            self.names -= frozenset(dropped)
         return dropped, ended
 
     def replace(self, names: Iterable[str], *, whole: bool) -> tuple[list[str], list[str], bool]:
         """The state of the world's `resource_names`. Returns what is new, what is no longer asked for, and whether
         everything is asked for from now on."""
-        wanted = {intern(name) for name in names if name != EVERYTHING}
+        wanted = frozenset(intern(name) for name in names if name != EVERYTHING)
         everything = EVERYTHING in names or (
             whole and not wanted and (not self.started or (self.everything and not self.names))
         )

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from mesh.encode.descriptors import message_class
 from mesh.encode.messages import length
-from mesh.xds.messages import ProtocolError, Request, Response
+from mesh.xds.messages import Content, ProtocolError, Request, Response
 
 DELTA = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
 WHOLE = "envoy.service.discovery.v3.DiscoveryRequest"
@@ -22,6 +22,7 @@ WHOLE = "envoy.service.discovery.v3.DiscoveryRequest"
 MAX_TYPE_URL = 256
 MAX_WORDS = 4096  # of what Envoy says, the rest is cut off
 MAX_VERSION = 64  # what is longer is no version of ours
+KNOWN_BYTES = 128 << 10  # what is longer is read each time
 
 
 def read(body: bytes, *, delta: bool) -> tuple[Request, Any | None]:
@@ -53,12 +54,29 @@ def read(body: bytes, *, delta: bool) -> tuple[Request, Any | None]:
     return request, raw.node if raw.HasField("node") else None
 
 
+def read_next(body: bytes, *, delta: bool) -> Request:
+    """A request that is not a stream's first: many streams send the very same. Raises ProtocolError."""
+    return _known(body, delta) if len(body) <= KNOWN_BYTES else read(body, delta=delta)[0]
+
+
+@lru_cache(64)
+def _known(body: bytes, delta: bool) -> Request:
+    return read(body, delta=delta)[0]
+
+
 def write(response: Response, *, delta: bool) -> bytes:
-    """The serialised response."""
-    return _delta(response) if delta else _whole(response)
+    """The serialised response. The nonce comes last, after what others are sent too."""
+    content = response.content
+    written = content.written
+    if written is None:
+        written = _delta(content) if delta else _whole(content)
+        if content.asked:
+            content.written = written
+        content.asked = True
+    return written + _text(b"\x2a", response.nonce)
 
 
-def _delta(response: Response) -> bytes:
+def _delta(response: Content) -> bytes:
     # Resource: version 1, resource 2, name 3
     parts: list[bytes] = []
     for resource, version in response.resources:
@@ -66,19 +84,19 @@ def _delta(response: Response) -> bytes:
         named = _text(b"\x0a", version) + b"\x12" + length(len(any_head) + len(resource.body)) + any_head
         name = _text(b"\x1a", resource.name)
         parts += b"\x12", length(len(named) + len(resource.body) + len(name)), named, resource.body, name
-    parts += _text(b"\x22", response.type_url), _text(b"\x2a", response.nonce)
+    parts.append(_text(b"\x22", response.type_url))
     parts += [_text(b"\x32", name) for name in response.removed]
     return b"".join(parts)
 
 
-def _whole(response: Response) -> bytes:
-    # version_info 1, resources 2, type_url 4, nonce 5
+def _whole(response: Content) -> bytes:
+    # version_info 1, resources 2, type_url 4
     versions = blake2b("".join(sent.version for sent in response.resources).encode(), digest_size=8)
     parts = [_text(b"\x0a", versions.hexdigest())]
     for resource, _ in response.resources:
         any_head = _any_head(response.type_url, len(resource.body))
         parts += b"\x12", length(len(any_head) + len(resource.body)), any_head, resource.body
-    parts += _text(b"\x22", response.type_url), _text(b"\x2a", response.nonce)
+    parts.append(_text(b"\x22", response.type_url))
     return b"".join(parts)
 
 

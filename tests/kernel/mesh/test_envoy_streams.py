@@ -120,11 +120,11 @@ def test_what_envoy_refuses_is_told_in_its_words_and_the_rest_is_served(delta, t
             assert "nobody.knows.me" in refused(served)["bad"]
             assert await get(other) == (0, "")
             (live,) = served.connections
-            nonce = live.machine.ledgers[LDS].nonce
+            nonce = live.machine.told[LDS].nonce
             # nothing is sent again for it, but for what is new
             mesh.change(state(**world | {"cds": [cluster("a", "6s")]}, lds=[listener(port), bad]))
-            await until(lambda: live.machine.is_at_rest and live.machine.ledgers[CDS].nonce > "1")
-            assert live.machine.ledgers[LDS].nonce == nonce
+            await until(lambda: live.machine.is_at_rest and live.machine.told[CDS].nonce > "1")
+            assert live.machine.told[LDS].nonce == nonce
             # mended
             mesh.change(state(**world, lds=[listener(port), listener(other, "bad")]))
             await until(lambda: answers(other, "v1"))
@@ -146,7 +146,7 @@ def test_an_envoy_that_comes_again_is_sent_only_what_changed(tmp_path):
                 await until(lambda: len(served.connections) == 1)
                 (live,) = served.connections
                 await until(lambda: len(live.machine.ledgers) == 4)
-                assert [ledger.nonce for ledger in live.machine.ledgers.values()] == [""] * 4
+                assert [told.nonce for told in live.machine.told.values()] == [""] * 4
             mesh.change(state(cds=[cluster("a", "8s")], **world))  # while the server was away
             async with serving(mesh, at) as served:
                 await until(lambda: timeout_is(proxy, "a", "8s"))

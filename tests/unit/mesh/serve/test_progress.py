@@ -6,8 +6,8 @@ from mesh.encode.resource import Part, Snapshot
 from mesh.model.meta import ObjectRef
 from mesh.serve.progress import progress
 from mesh.xds.machine import Machine
+from mesh.xds.paths import Paths
 from mesh.xds.types import CDS, RDS
-from mesh.xds.verdicts import Verdicts
 from tests.unit.mesh.xds.envoy import FakeEnvoy, Pair, state
 
 WORLD = {"cds": {"a": "1"}, "eds": {"a": "1"}, "lds": {"in": "1 -> 80"}, "rds": {"80": "1 -> a"}}
@@ -19,7 +19,7 @@ def stages(pair):
 
 
 def joined():
-    pair = Pair(FakeEnvoy(refuses={"bad"}), Machine(delta=True, verdicts=Verdicts()))
+    pair = Pair(FakeEnvoy(refuses={"bad"}), Machine(delta=True, paths=Paths()))
     pair.envoy.connect()
     return pair
 
@@ -88,7 +88,7 @@ def test_a_proxy_that_comes_again_with_all_there_is_is_in_sync():
     pair = joined()
     pair.machine.on_state(state(**WORLD))
     pair.until_quiet()
-    again = Pair(pair.envoy, Machine(delta=True, verdicts=Verdicts()))
+    again = Pair(pair.envoy, Machine(delta=True, paths=Paths()))
     again.envoy.connect()
     again.machine.on_state(state(**WORLD))
     again.until_quiet()

@@ -1,12 +1,15 @@
 """Any order of changes, answers, refusals, broken streams: the fake Envoy finds nothing amiss, and all ends quiet."""
 
+import json
+from functools import lru_cache
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh.xds.machine import Machine
 from mesh.xds.order import PATIENCE_SECONDS
+from mesh.xds.paths import Paths
 from mesh.xds.types import CDS, EDS, LDS, RDS
-from mesh.xds.verdicts import Verdicts
 from tests.unit.mesh.xds.envoy import FakeEnvoy, Pair, state
 
 CLUSTERS = "abcd"
@@ -51,22 +54,32 @@ class EdsEnvoy(FakeEnvoy):
         super().check(url)
 
 
-def play(steps, final, *, delta, names_who, verdicts, stands_in=False):
+@lru_cache(10_000)
+def _told(text):
+    return state(**json.loads(text))
+
+
+def told(world):
+    """The state of a world; of equal worlds the same, as two streams are told it."""
+    return _told(json.dumps(world))
+
+
+def play(steps, final, *, delta, names_who, paths, stands_in=False):
     envoy = EdsEnvoy(delta=delta, names_who=names_who, refuses={"bad"}, stands_in=stands_in)
-    pair = Pair(envoy, Machine(delta=delta, verdicts=verdicts))
+    pair = Pair(envoy, Machine(delta=delta, paths=paths))
     pair.envoy.connect()
     for step in steps:
         if isinstance(step, dict):
-            pair.machine.on_state(state(**step))
+            pair.machine.on_state(told(step))
         elif step == "break":
             pair.machine.close()
-            last = pair.machine._state
-            pair = Pair(pair.envoy, Machine(delta=delta, verdicts=verdicts))
+            last = pair.machine.position.state
+            pair = Pair(pair.envoy, Machine(delta=delta, paths=paths))
             pair.machine.on_state(last)
             pair.envoy.connect()
         elif step != "patience":
             getattr(pair, step)()
-    pair.machine.on_state(state(**final))
+    pair.machine.on_state(told(final))
     pair.until_quiet(rounds=200)
     if pair.machine.deadline is not None:
         pair.now = pair.machine.deadline + PATIENCE_SECONDS
@@ -96,7 +109,7 @@ def settled(pair, final):
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(STEP, max_size=25), worlds(), st.booleans(), st.booleans())
 def test_whatever_happens(steps, final, delta, names_who):
-    pair = play(steps, final, delta=delta, names_who=names_who, verdicts=Verdicts())
+    pair = play(steps, final, delta=delta, names_who=names_who, paths=Paths())
     settled(pair, final)
     log = list(pair.envoy.log)
     pair.until_quiet()
@@ -106,6 +119,24 @@ def test_whatever_happens(steps, final, delta, names_who):
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(STEP, max_size=12), st.lists(STEP, max_size=12), worlds(), st.booleans())
 def test_two_proxies_of_a_class(one, two, final, delta):
-    verdicts = Verdicts()
-    settled(play(one, final, delta=delta, names_who=True, verdicts=verdicts), final)
-    settled(play(two, final, delta=delta, names_who=False, verdicts=verdicts, stands_in=True), final)
+    paths = Paths()
+    settled(play(one, final, delta=delta, names_who=True, paths=paths), final)
+    settled(play(two, final, delta=delta, names_who=False, paths=paths, stands_in=True), final)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(STEP, max_size=25), worlds(), st.booleans(), st.integers(0, 3))
+def test_a_stream_that_goes_where_others_went_hears_what_one_alone_would(steps, final, delta, others):
+    def log(paths):
+        return play(steps, final, delta=delta, names_who=True, paths=paths).envoy.log
+
+    def without_refusals(world):
+        return {key: {name: text.replace("bad", "ok") for name, text in of.items()} for key, of in world.items()}
+
+    steps = [without_refusals(step) if isinstance(step, dict) else step for step in steps]
+    final, shared = without_refusals(final), Paths()
+    for _ in range(others):
+        play(steps[: len(steps) // 2], final, delta=delta, names_who=True, paths=shared)
+        log(shared)
+        shared.turn()
+    assert log(shared) == log(Paths())

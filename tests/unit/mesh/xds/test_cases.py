@@ -13,8 +13,8 @@ from mesh.encode.resource import State
 from mesh.world.index import new_world
 from mesh.world.world import World
 from mesh.xds.machine import Machine
+from mesh.xds.paths import Paths
 from mesh.xds.types import CDS, EDS, LDS, RDS
-from mesh.xds.verdicts import Verdicts
 from tests.unit.mesh.cases import FILES, Case, read, state_of
 from tests.unit.mesh.xds.envoy import FakeEnvoy, Pair, state
 
@@ -63,7 +63,7 @@ def plain(world: World, case: Case) -> State:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_case(path: Path, delta: bool) -> None:
     case = read(path)
-    pair = Pair(FakeEnvoy(delta=delta), Machine(delta=delta, verdicts=Verdicts()))
+    pair = Pair(FakeEnvoy(delta=delta), Machine(delta=delta, paths=Paths()))
     pair.envoy.connect()
     # the first half of the objects, then the others: changes as well as a start
     world, events = new_world(), case.events()

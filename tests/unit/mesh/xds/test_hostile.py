@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from mesh.xds import wire
 from mesh.xds.machine import Machine
 from mesh.xds.messages import ProtocolError, Request
+from mesh.xds.paths import Paths
 from mesh.xds.types import CDS, EDS, LDS, RDS, SDS
-from mesh.xds.verdicts import Verdicts
 from tests.unit.mesh.xds.envoy import state
 
 NAMES = st.lists(st.sampled_from(["a", "b", "80", "odd", "*", "", "ü", "x" * 300]), max_size=4).map(tuple)
@@ -38,7 +38,7 @@ def requests(draw, delta):
 @given(st.booleans().flatmap(lambda delta: st.tuples(st.just(delta), st.lists(st.one_of(requests(delta), WORLDS)))))
 def test_a_machine_bears_anything(played):
     delta, steps = played
-    machine, nonces, now = Machine(delta=delta, verdicts=Verdicts()), {}, 0.0
+    machine, nonces, now = Machine(delta=delta, paths=Paths()), {}, 0.0
     for step in steps:
         now += 1
         if isinstance(step, dict):
@@ -65,12 +65,12 @@ def test_a_machine_bears_anything(played):
 def test_bytes_are_a_request_or_an_error(body, delta):
     with suppress(ProtocolError):
         request, _ = wire.read(body, delta=delta)
-        Machine(delta=delta, verdicts=Verdicts()).on_request(request, 0)
+        Machine(delta=delta, paths=Paths()).on_request(request, 0)
 
 
 @pytest.mark.parametrize("delta", [True, False])
 def test_words_that_look_like_an_expression_blame_nobody(delta):
-    machine = Machine(delta=delta, verdicts=Verdicts())
+    machine = Machine(delta=delta, paths=Paths())
     machine.on_state(state(cds={"a": "1", "b": "1"}))
     names = {} if delta else {"names": ()}
     machine.on_request(Request(CDS, **names), 0)

@@ -9,8 +9,8 @@ from mesh.encode.resource import Part, Snapshot, encoded
 from mesh.model.meta import ObjectRef
 from mesh.serve.progress import progress
 from mesh.xds.machine import Machine
+from mesh.xds.paths import Paths
 from mesh.xds.types import RDS
-from mesh.xds.verdicts import Verdicts
 from tests.unit.mesh.xds.envoy import FakeEnvoy, Pair, state
 
 VARIANTS = pytest.mark.parametrize("delta", [True, False], ids=["delta", "whole"])
@@ -29,8 +29,8 @@ def world(hosts):
     return {**state(cds={}, lds={"out": "1 -> 80"}), RDS: Snapshot((Part({"80": table(hosts)}),))}
 
 
-def pair(delta=True, verdicts=None, **envoy):
-    made = Pair(FakeEnvoy(delta=delta, refuses={"bad"}, **envoy), Machine(delta=delta, verdicts=verdicts or Verdicts()))
+def pair(delta=True, paths=None, **envoy):
+    made = Pair(FakeEnvoy(delta=delta, refuses={"bad"}, **envoy), Machine(delta=delta, paths=paths or Paths()))
     made.envoy.connect()
     return made
 
@@ -104,11 +104,11 @@ def test_the_first_proxy_finds_a_bad_one_among_a_thousand(delta):
 
 @VARIANTS
 def test_a_proxy_that_starts_has_the_last_good_host(delta):
-    verdicts = Verdicts()
-    first = pair(delta, verdicts)
+    paths = Paths()
+    first = pair(delta, paths)
     tell(first, {"a": "1", "b": "1"})
     tell(first, {"a": "2", "b": "bad"})
-    second = pair(delta, verdicts)
+    second = pair(delta, paths)
     assert tell(second, {"a": "2", "b": "bad"}) == 1
     assert has(second) == {"a": "2", "b": "1"}
     assert refused(second) == {}
@@ -118,8 +118,8 @@ def test_a_proxy_that_starts_has_the_last_good_host(delta):
 
 
 def test_many_hosts_that_nobody_else_refuses_are_one_proxys_own_trouble():
-    verdicts = Verdicts()
-    odd, good = pair(verdicts=verdicts), pair(verdicts=verdicts)
+    paths = Paths()
+    odd, good = pair(paths=paths), pair(paths=paths)
     hosts = {f"h{number}": "1" for number in range(500)}
     for one in (odd, good):
         tell(one, hosts)
@@ -130,7 +130,7 @@ def test_many_hosts_that_nobody_else_refuses_are_one_proxys_own_trouble():
     assert has(good) == new
     assert progress(odd.machine)["RDS"].stage == "ERROR"
     assert has(odd) == hosts
-    third = pair(verdicts=verdicts)
+    third = pair(paths=paths)
     tell(third, new)
     assert has(third) == new
     odd.envoy.refuses = set()
@@ -156,15 +156,15 @@ def test_who_writes_many_bad_hosts_harms_himself_alone():
 def test_a_table_that_came_along_from_before_loses_no_host():
     made = pair()
     tell(made, {"a": "1", "b": "1", "c": "1"})
-    verdicts = Verdicts()
-    again = Pair(made.envoy, Machine(delta=True, verdicts=verdicts))
+    paths = Paths()
+    again = Pair(made.envoy, Machine(delta=True, paths=paths))
     again.envoy.connect()
     before = made.envoy.accepted[RDS]["80"]
     tell(again, {"a": "2", "b": "bad", "c": "1"})
     assert made.envoy.accepted[RDS]["80"] == before
     assert list(refused(again)) == ["80"]
     # what another found helps it
-    other = pair(verdicts=verdicts)
+    other = pair(paths=paths)
     tell(other, {"a": "3", "b": "bad", "c": "1"})
     tell(again, {"a": "4", "b": "bad", "c": "1"})
     assert has(again) == {"a": "4", "c": "1"}
@@ -194,9 +194,9 @@ HOSTS = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(["1", "2", 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.lists(HOSTS, min_size=1, max_size=5), min_size=1, max_size=3), st.booleans())
 def test_whatever_changes_good_hosts_come_and_bad_ones_stay_as_they_were(proxies, delta):
-    verdicts = Verdicts()
+    paths = Paths()
     for worlds in proxies:
-        made = pair(delta, verdicts)
+        made = pair(delta, paths)
         for hosts in worlds:
             tell(made, hosts)
         got = has(made)

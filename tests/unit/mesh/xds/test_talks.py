@@ -16,8 +16,8 @@ import pytest
 
 from mesh.xds.machine import Machine
 from mesh.xds.messages import Request
+from mesh.xds.paths import Paths
 from mesh.xds.types import CDS, EDS, LDS, RDS, SDS
-from mesh.xds.verdicts import Verdicts
 from tests.unit.mesh.xds.envoy import state
 
 URLS = {"CDS": CDS, "EDS": EDS, "LDS": LDS, "RDS": RDS, "SDS": SDS}
@@ -27,7 +27,7 @@ TALKS = sorted((Path(__file__).parent / "talks").glob("*.txt"))
 
 class Talk:
     def __init__(self):
-        self.machine, self.now = Machine(delta=True, verdicts=Verdicts()), 0.0
+        self.machine, self.now = Machine(delta=True, paths=Paths()), 0.0
         self.nonces, self.names, self.unsaid = {}, {}, []
 
     def line(self, line):
@@ -43,10 +43,10 @@ class Talk:
             self.unsaid.append(" ".join((SHORT[response.type_url], *sorted(names))))
 
     def delta(self):
-        self.machine = Machine(delta=True, verdicts=Verdicts())
+        self.machine = Machine(delta=True, paths=Paths())
 
     def whole(self):
-        self.machine = Machine(delta=False, verdicts=Verdicts())
+        self.machine = Machine(delta=False, paths=Paths())
 
     def wait(self, seconds):
         self.now += float(seconds)

@@ -5,12 +5,12 @@ import pytest
 from mesh.encode.descriptors import message_class
 from mesh.encode.resource import encoded
 from mesh.xds import wire
-from mesh.xds.messages import ProtocolError, Response, Sent
+from mesh.xds.messages import Content, ProtocolError, Response, Sent
 from mesh.xds.types import CDS, EDS
 from tests.unit.mesh.serve.streams import DELTA_RESPONSE, WHOLE_RESPONSE
 
 SMALL, LARGE = encoded("a", b""), encoded("b" * 200, b"x" * 70_000)
-RESPONSE = Response(CDS, "1f", (Sent(SMALL, SMALL.version), Sent(LARGE, "v.w")), ("gone", "ü"))
+RESPONSE = Response(Content(CDS, (Sent(SMALL, SMALL.version), Sent(LARGE, "v.w")), ("gone", "ü")), "1f")
 
 
 def test_a_delta_response_is_the_message():
@@ -31,7 +31,7 @@ def test_a_response_of_the_state_of_the_world_is_the_message():
 
 def test_the_version_is_that_of_what_is_in_it():
     def version(*resources):
-        response = Response(CDS, "1", tuple(Sent(one, one.version) for one in resources))
+        response = Response(Content(CDS, tuple(Sent(one, one.version) for one in resources)), "1")
         return message_class(WHOLE_RESPONSE).FromString(wire.write(response, delta=False)).version_info
 
     assert version(SMALL) == version(SMALL) != version(LARGE)
