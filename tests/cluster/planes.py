@@ -8,20 +8,37 @@ import os
 import signal
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.harness import eventually, run_cluster
 from tests.kernel.netns import inside
 
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 0.5
 DEBUG_PORT = 15014
 
 
 def pids(container: str) -> dict[str, int]:
     """Process ids here by pod, of the containers of that name that run."""
-    pairs = (line.split() for line in run_cluster("pids", container).splitlines())
-    return {pod: int(pid) for pod, pid in pairs}
+    found = {}
+    for line in run_cluster("ctr", "tasks", "list").splitlines()[1:]:
+        id_, pid, status = line.split()
+        if status == "RUNNING":
+            name, pod = names(id_)
+            if name == container:
+                found[pod] = int(pid)
+    return found
+
+
+@cache
+def names(id_: str) -> tuple[str, str]:
+    """A container's name, and its pod's."""
+    try:
+        labels = json.loads(run_cluster("ctr", "containers", "info", id_))["Labels"]
+    except AssertionError:
+        return "", ""  # it has just gone
+    return labels.get("io.kubernetes.container.name", ""), labels.get("io.kubernetes.pod.name", "")
 
 
 def kill(container: str, *pods: str) -> None:
