@@ -11,7 +11,7 @@ from mesh.build.locality import Group, arranged
 from mesh.build.metrics import UNKNOWN, endpoint_metadata, service_metadata
 from mesh.build.policy import BOTH_PROTOCOLS, HTTP_OPTIONS, locality_setting, with_policy
 from mesh.build.routes import seconds
-from mesh.build.rules import policy_of, subset_labels, subsets_of
+from mesh.build.rules import for_client, policy_of, subset_labels, subsets_of
 from mesh.model.meta import ObjectRef
 from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution, Service, ServicePort
@@ -105,6 +105,7 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
         if not trust.is_valid:
             return None  # nobody is to be trusted there: who is sent there gets an error
         socket = transport_socket(world, scope, trust, is_http2=port.protocol.is_http2)
+    policy = for_client(scope, policy)
     return with_policy(made, policy, mesh_config(world), service, port, socket)
 
 

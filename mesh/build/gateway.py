@@ -23,6 +23,7 @@ from mesh.build.filters import (
 )
 from mesh.build.hostroutes import connection_fields, rendered
 from mesh.build.metrics import told_to
+from mesh.build.rules import shown_secrets
 from mesh.build.secrets import AUTHORITY, PREFIX, secret_name
 from mesh.build.servers import Place, Ports, Ruled, Server, ruled, servers, servers_at
 from mesh.build.watched import http_filters, tcp_filters
@@ -220,6 +221,7 @@ def credentials(world: World, scope: Scope, ports: Ports) -> tuple[str, ...]:
                 found.update((one, None) for one in named if server.is_of_gateway_api or one.startswith(PREFIX))
     if own := client_certificate(world, scope):
         found[own] = None
+    found.update(dict.fromkeys(shown_secrets(world, scope)))
     return tuple(found)
 
 

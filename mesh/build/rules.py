@@ -8,9 +8,10 @@ the client's namespace ──▶ the Service's namespace ──▶ the root name
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from mesh.build.secrets import AUTHORITY, secret_name
 from mesh.model.destinationrule import DestinationRule, Subset
 from mesh.model.meta import ObjectRef
 from mesh.model.policy import (
@@ -29,6 +30,7 @@ from mesh.routing.backends import whole_name
 from mesh.world.index import service_of
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
+from mesh.world.scopes import policies_of
 from mesh.world.sidecars import exported, mesh_config
 from mesh.world.world import World
 
@@ -49,6 +51,7 @@ class Rule:
     refs: tuple[ObjectRef, ...]
     traffic_policy: TrafficPolicy | None
     subsets: tuple[Subset, ...]
+    is_picked: bool = False
 
     def subset(self, name: str) -> Subset | None:
         """The subset of this name."""
@@ -57,7 +60,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds for a cluster: one host, port and subset. What is None is the mesh's default."""
+    """What holds for a cluster: one host, port and subset. What is None is the mesh's default.
+
+    `is_picked`: by a rule whose workloadSelector picks the client.
+    """
 
     refs: tuple[ObjectRef, ...] = ()
     load_balancer: LoadBalancerSettings | None = None
@@ -67,6 +73,7 @@ class Policy:
     tunnel: Tunnel | None = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None
+    is_picked: bool = False
 
 
 NO_POLICY = Policy()
@@ -202,7 +209,8 @@ def _joined(world: World, refs: tuple[ObjectRef, ...]) -> Rule | None:
         for subset in rule.subsets:
             subsets.setdefault(subset.name, subset)
     policy = next((one.traffic_policy for one in rules if one.traffic_policy), None)
-    return Rule(tuple(one.meta.ref for one in rules), policy, tuple(subsets.values()))
+    picked = rules[0].workload_selector is not None
+    return Rule(tuple(one.meta.ref for one in rules), policy, tuple(subsets.values()), picked)
 
 
 @query
@@ -233,6 +241,7 @@ def policy_of(world: World, scope: Scope, host: str, port: int, subset: str = ""
     if rule is None:
         return NO_POLICY
     found, _ = _at_port(rule.traffic_policy, port, rule.refs)
+    found = replace(found, is_picked=rule.is_picked)
     inner = rule.subset(subset) if subset else None
     if inner is None or inner.traffic_policy is None:
         return found
@@ -246,7 +255,34 @@ def policy_of(world: World, scope: Scope, host: str, port: int, subset: str = ""
         tunnel=over.tunnel or found.tunnel,
         proxy_protocol=over.proxy_protocol or found.proxy_protocol,
         retry_budget=over.retry_budget or found.retry_budget,
+        is_picked=rule.is_picked,
     )
+
+
+@query
+def shown_secrets(world: World, scope: Scope) -> tuple[str, ...]:
+    """The Secrets that proxies of the scope show to destinations, or know them by (ClientTLSSettings)."""
+    found: dict[str, None] = {}
+    for rule in world.all("DestinationRule").values():
+        selector = rule.workload_selector.match_labels if rule.workload_selector else None
+        if selector is not None and (rule.meta.namespace != scope.namespace or not scope.matches(selector)):
+            continue
+        for policy in policies_of(rule):
+            if policy.tls and policy.tls.credential_name and may_show(scope, is_picked=selector is not None):
+                name = secret_name(policy.tls.credential_name)
+                found |= {name: None, name + AUTHORITY: None}
+    return tuple(found)
+
+
+def for_client(scope: Scope, policy: Policy) -> Policy:
+    """The policy without TLS by a Secret that the proxy does not get: Istio speaks plain text then."""
+    named = policy.tls is not None and policy.tls.credential_name
+    return replace(policy, tls=None) if named and not may_show(scope, is_picked=policy.is_picked) else policy
+
+
+def may_show(scope: Scope, *, is_picked: bool) -> bool:
+    """Whether proxies get the Secret that a rule names: a gateway, and a sidecar that the rule picks (Istio's)."""
+    return scope.kind == "router" or is_picked
 
 
 @query

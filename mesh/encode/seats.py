@@ -36,6 +36,7 @@ from mesh.encode.snapshot import (
     plain_listeners,
     plain_tables,
     route_tables,
+    shown_secrets,
     virtual_host_unit,
 )
 from mesh.model.problem import Problem
@@ -128,7 +129,7 @@ def parts(seat: Seat) -> Mapping[str, tuple[Asked, ...]]:
         ASSIGNMENTS: ((assignments, (view,)),),
         LISTENERS: ((common_listeners, ()), (outbound_listeners, (scope,)), (own_listeners, own)),
         TABLES: ((route_tables, (scope,)),),
-        SECRETS: (),
+        SECRETS: ((shown_secrets, (scope,)),),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from mesh.build import clusters, gateway, inbound, outbound, proxyless, tables
+from mesh.build import clusters, gateway, inbound, outbound, proxyless, rules, tables
 from mesh.build.filters import ready_listener
 from mesh.build.inbound import Inbound
 from mesh.build.outbound import Bind
@@ -237,6 +237,12 @@ def gateway_tables(world: World, scope: Scope, ports: Ports) -> Part:
 def gateway_secrets(world: World, scope: Scope, ports: Ports) -> Part:
     """SDS of a gateway: the certificates that its servers name."""
     return _part(secret_unit(world, scope, name) for name in gateway.credentials(world, scope, ports))
+
+
+@query
+def shown_secrets(world: World, scope: Scope) -> Part:
+    """SDS of a sidecar: what DestinationRules that pick it have it show."""
+    return _part(secret_unit(world, scope, name) for name in rules.shown_secrets(world, scope))
 
 
 @query

@@ -59,7 +59,7 @@ def viewed_labels(world: World) -> frozenset[str]:
     for rule in world.all("DestinationRule").values():
         if rule.workload_selector:
             keys.update(rule.workload_selector.match_labels)
-        for balancer in (policy.load_balancer for policy in _policies(rule)):
+        for balancer in (policy.load_balancer for policy in policies_of(rule)):
             if balancer and balancer.locality_lb_setting:
                 keys.update(one.partition("=")[0] for one in balancer.locality_lb_setting.failover_priority)
     for telemetry in world.all("Telemetry").values():
@@ -85,11 +85,11 @@ def locality_counts(world: World) -> bool:
     return any(one.traffic_distribution for one in near) or any(
         policy.outlier_detection is not None or (policy.load_balancer and policy.load_balancer.locality_lb_setting)
         for rule in world.all("DestinationRule").values()
-        for policy in _policies(rule)
+        for policy in policies_of(rule)
     )
 
 
-def _policies(rule: DestinationRule) -> Iterable[TrafficPolicy | PortTrafficPolicy]:
+def policies_of(rule: DestinationRule) -> Iterable[TrafficPolicy | PortTrafficPolicy]:
     """All that a DestinationRule says, of the host, its subsets, and their ports."""
     for policy in (rule.traffic_policy, *(subset.traffic_policy for subset in rule.subsets)):
         if policy is not None:
