@@ -12,13 +12,15 @@ from typing import Any
 from mesh.model.common import Destination
 from mesh.model.destinationrule import DestinationRule
 from mesh.model.gateway import Gateway
-from mesh.model.meta import Meta, ObjectRef
 from mesh.model.problem import Problem
-from mesh.model.reading import DOMAIN, Key, spelled
+from mesh.model.reading import DOMAIN, Key
 from mesh.model.service import Service
 from mesh.model.virtualservice import VirtualService
+from mesh.routing import rivals, unmet
 from mesh.routing.backends import gateway_name, whole_name
-from mesh.world.index import service_at, services_by_host
+from mesh.routing.rivals import warn
+from mesh.routing.unmet import knows_pods
+from mesh.world.index import labels_by_item, service_at, services_by_host
 from mesh.world.memo import query
 from mesh.world.world import World
 
@@ -34,10 +36,6 @@ def problems_of(world: World, kind: str, namespace: str, name: str) -> tuple[Pro
     """Those of one object: looked for again only where what they follow from has changed."""
     one = world.get(kind, namespace, name)
     return () if one is None else tuple(problem for check in _CHECKS.get(kind, ()) for problem in check(world, one))
-
-
-def _warn(meta: Meta, code: str, message: str, *path: Key) -> Problem:
-    return Problem(code, meta.ref, spelled(("spec", *path)), message, "warning")
 
 
 @query
@@ -75,19 +73,8 @@ def _subset_names(world: World, host: str) -> frozenset[str]:
     return _subsets_by_host(world).get(host, frozenset()).union(*wild)
 
 
-@query
-def _labels_by_item(world: World, namespace: str) -> Mapping[tuple[str, str], tuple[Mapping[str, str], ...]]:
-    """The labels of a namespace's pods that run, by each label that they have."""
-    found: dict[tuple[str, str], list[Mapping[str, str]]] = {}
-    for pod in world.group("Pod", namespace):
-        if pod.ip:
-            for item in pod.meta.labels.items():
-                found.setdefault(item, []).append(pod.meta.labels)
-    return {item: tuple(many) for item, many in found.items()}
-
-
 def _selected(world: World, service: Service) -> list[Mapping[str, str]]:
-    by_item = _labels_by_item(world, service.namespace)
+    by_item = labels_by_item(world, service.namespace)
     fewest = min((by_item.get(item, ()) for item in service.selector.items()), key=len)
     return [labels for labels in fewest if service.selector.items() <= labels.items()]
 
@@ -113,22 +100,22 @@ def _destinations(world: World, one: VirtualService) -> Iterator[Problem]:
         host = whole_name(destination.host, one.meta.namespace, DOMAIN)
         services = _services(world, host)
         if not services:
-            yield _warn(one.meta, "no-host", f"no Service and no ServiceEntry has the host {host}", *path, "host")
+            yield warn(one.meta, "no-host", f"no Service and no ServiceEntry has the host {host}", *path, "host")
             continue
         port = destination.port.number if destination.port else 0
         if port and not any(service.port(port) for service in services):
             there = ", ".join(str(known.number) for known in services[0].ports) or "none"
-            yield _warn(one.meta, "no-port", f"{host} has no port {port}; it has {there}", *path, "port", "number")
+            yield warn(one.meta, "no-port", f"{host} has no port {port}; it has {there}", *path, "port", "number")
         if destination.subset and destination.subset not in (named := _subset_names(world, host)):
             there = ", ".join(sorted(named)) or "none"
             message = f"no DestinationRule has subset {destination.subset} of {host}; there are: {there}"
-            yield _warn(one.meta, "no-subset", message, *path, "subset")
+            yield warn(one.meta, "no-subset", message, *path, "subset")
     for index, http in enumerate(one.http):
         if http.delegate is not None:
             namespace = http.delegate.namespace or one.meta.namespace
             if world.get("VirtualService", namespace, http.delegate.name) is None:
                 message = f"there is no VirtualService {namespace}/{http.delegate.name}; the rule falls through"
-                yield _warn(one.meta, "no-delegate", message, "http", index, "delegate")
+                yield warn(one.meta, "no-delegate", message, "http", index, "delegate")
 
 
 def _gateways(world: World, one: VirtualService) -> Iterator[Problem]:
@@ -139,10 +126,10 @@ def _gateways(world: World, one: VirtualService) -> Iterator[Problem]:
         namespace, _, bare = gateway_name(name, one.meta.namespace).partition("/")
         gateway: Gateway | None = world.get("Gateway", namespace, bare)
         if gateway is None:
-            yield _warn(one.meta, "no-gateway", f"there is no Gateway {namespace}/{bare}", "gateways", index)
+            yield warn(one.meta, "no-gateway", f"there is no Gateway {namespace}/{bare}", "gateways", index)
         elif not any(_taken(gateway, host, one.meta.namespace) for host in one.hosts):
             message = f"none of the hosts is one of Gateway {namespace}/{bare}'s"
-            yield _warn(one.meta, "never-matches", message, "gateways", index)
+            yield warn(one.meta, "never-matches", message, "gateways", index)
 
 
 def _taken(gateway: Gateway, host: str, namespace: str) -> bool:
@@ -167,69 +154,27 @@ def _overlap(one: str, other: str) -> bool:
     return other.startswith("*") and one.endswith(other[1:])
 
 
-Ruled = tuple[str, tuple[str, ...]]
-
-
-def _ruled(one: VirtualService) -> Iterator[Ruled]:
-    """Each host of a VirtualService for the mesh, with the namespaces that see it."""
-    seen_by = (one.meta.namespace,) if "." in one.export_to else tuple(sorted(one.export_to))
-    for short in one.hosts:
-        yield whole_name(short, one.meta.namespace, DOMAIN), seen_by
-
-
-@query
-def _first_rulers(world: World) -> Mapping[Ruled, ObjectRef]:
-    first: dict[Ruled, ObjectRef] = {}
-    for one in sorted(world.all("VirtualService").values(), key=lambda one: one.meta.age):
-        if one.in_mesh:
-            for ruled in _ruled(one):
-                first.setdefault(ruled, one.meta.ref)
-    return first
-
-
-@query
-def _first_ruler(world: World, ruled: Ruled) -> ObjectRef:
-    return _first_rulers(world)[ruled]
-
-
-def _rivals(world: World, one: VirtualService) -> Iterator[Problem]:
-    """Two VirtualServices for one host in the mesh: the older counts alone."""
-    if not one.in_mesh:
-        return
-    for index, ruled in enumerate(_ruled(one)):
-        other = _first_ruler(world, ruled)
-        if other != one.meta.ref:
-            message = f"{other} is older and rules {ruled[0]} in the mesh; this one has no effect there"
-            yield _warn(one.meta, "two-for-one-host", message, "hosts", index)
-
-
 def _ruled_host(world: World, rule: DestinationRule) -> Iterator[Problem]:
     """A DestinationRule's host."""
     host = whole_name(rule.host, rule.meta.namespace, DOMAIN)
     if host.startswith("*"):
         if not any(_overlap(host, known) for known in services_by_host(world)):
-            yield _warn(rule.meta, "no-host", f"no host is one of {host}", "host")
+            yield warn(rule.meta, "no-host", f"no host is one of {host}", "host")
     elif not _services(world, host):
-        yield _warn(rule.meta, "no-host", f"no Service and no ServiceEntry has the host {host}", "host")
-
-
-@query
-def _knows_pods(world: World) -> bool:
-    """Files may have Services without pods; then nobody can tell."""
-    return any(pod.ip for pod in world.all("Pod").values())
+        yield warn(rule.meta, "no-host", f"no Service and no ServiceEntry has the host {host}", "host")
 
 
 def _subsets(world: World, rule: DestinationRule) -> Iterator[Problem]:
     """Subsets that no pod of the Service is in."""
     host = whole_name(rule.host, rule.meta.namespace, DOMAIN)
     service = next((one for one in _services(world, host) if one.is_kubernetes and one.selector), None)
-    if service is None or not rule.subsets or not _knows_pods(world):
+    if service is None or not rule.subsets or not knows_pods(world):
         return
     selected = _selected(world, service)
     for index, subset in enumerate(rule.subsets):
         if not any(subset.labels.items() <= labels.items() for labels in selected):
             message = f"no pod of {host} has these labels: requests to it are answered with 503"
-            yield _warn(rule.meta, "no-endpoints", message, "subsets", index, "labels")
+            yield warn(rule.meta, "no-endpoints", message, "subsets", index, "labels")
 
 
 def _hidden_protocols(world: World, one: VirtualService) -> Iterator[Problem]:
@@ -242,10 +187,13 @@ def _hidden_protocols(world: World, one: VirtualService) -> Iterator[Problem]:
         if ports and not any(port.protocol.is_http or port.protocol.is_auto for port in ports):
             spoken = ", ".join(f"{port.name or port.number} is {port.protocol}" for port in ports)
             message = f"no HTTP here, so http rules have no effect: {spoken}; name it http-… or set appProtocol"
-            yield _warn(one.meta, "hidden-protocol", message, "hosts", index)
+            yield warn(one.meta, "hidden-protocol", message, "hosts", index)
 
 
 _CHECKS: Mapping[str, tuple[Callable[[World, Any], Iterator[Problem]], ...]] = {
-    "VirtualService": (_destinations, _gateways, _rivals, _hidden_protocols),
-    "DestinationRule": (_ruled_host, _subsets),
+    "VirtualService": (_destinations, _gateways, rivals.virtual_services, _hidden_protocols, unmet.delegates),
+    "DestinationRule": (_ruled_host, _subsets, rivals.destination_rules, unmet.shown),
+    "ServiceEntry": (rivals.service_entries,),
+    "Sidecar": (rivals.sidecars,),
+    "Gateway": (unmet.gateways, rivals.gateways),
 }

@@ -323,6 +323,17 @@ def _of_workload(one: Workload, port: ServicePort, number: int) -> Endpoint:
 BY_NAME = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 
 
+@query
+def labels_by_item(world: World, namespace: str) -> Mapping[tuple[str, str], tuple[Mapping[str, str], ...]]:
+    """The labels of a namespace's pods that run, by each label that they have."""
+    found: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for pod in world.group("Pod", namespace):
+        if pod.ip:
+            for item in pod.meta.labels.items():
+                found.setdefault(item, []).append(pod.meta.labels)
+    return {item: tuple(many) for item, many in found.items()}
+
+
 EMPTY_LABELS: Mapping[str, str] = {}
 
 

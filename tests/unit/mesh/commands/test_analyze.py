@@ -147,3 +147,75 @@ def test_the_clusters_objects_with_a_file_over_them(tmp_path: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out) == []
     rig.close()
     assert run(asked) == 8
+
+
+def thing(kind: str, name: str, spec: str, **metadata: str) -> str:
+    more = "".join(f", {key}: {value}" for key, value in metadata.items())
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: {kind}
+metadata: {{name: {name}, namespace: shop{more}}}
+spec: {spec}
+"""
+
+
+SECRET = """
+apiVersion: v1
+kind: Secret
+metadata: {name: here, namespace: shop}
+type: kubernetes.io/tls
+stringData: {tls.crt: '-----BEGIN CERTIFICATE', tls.key: '-----BEGIN X'}
+"""
+TLS = (
+    "{{selector: {{{}}}, servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [a.com], "
+    "tls: {{mode: SIMPLE, credentialName: {}}}}}]}}"
+)
+ENTRY = (
+    "{{hosts: [{}], resolution: {}, location: MESH_INTERNAL, ports: [{{number: 80, name: http, protocol: HTTP}}], "
+    "endpoints: [{{address: 10.9.0.1}}]}}"
+)
+RESPOND = "directResponse: {status: 200}"
+
+
+@pytest.mark.parametrize(
+    ("documents", "wanted"),
+    [
+        ([thing("Gateway", "a", TLS.format("app: nobody", "here"))], "no-workload Gateway a spec.selector"),
+        ([thing("Gateway", "a", TLS.format("app: reviews", "gone")), SECRET],
+         "no-secret Gateway a spec.servers[0].tls.credentialName"),
+        ([thing("Gateway", "a", TLS.format("app: reviews", "gone"))], ""),  # without any Secret nobody can tell
+        ([thing("Gateway", "a", TLS.format("app: reviews", "here")),
+          thing("Gateway", "b", TLS.format("app: reviews", "here")), SECRET],
+         "two-certificates Gateway b spec.servers[0].hosts[0]"),
+        ([thing("Sidecar", "a", "{egress: [{hosts: ['*/*']}]}"), thing("Sidecar", "b", "{egress: [{hosts: [./*]}]}")],
+         "two-sidecars Sidecar b spec"),
+        ([thing("ServiceEntry", "a", ENTRY.format("x.com", "STATIC")),
+          thing("ServiceEntry", "b", ENTRY.format("x.com", "STATIC"))], ""),
+        ([thing("ServiceEntry", "a", ENTRY.format("x.com", "STATIC")),
+          thing("ServiceEntry", "b", ENTRY.format("x.com", "DNS"))],
+         "two-for-one-host ServiceEntry b spec.hosts[0]"),
+        ([thing("ServiceEntry", "a", ENTRY.format("reviews.shop.svc.cluster.local", "STATIC"))],
+         "two-for-one-host ServiceEntry a spec.hosts[0]"),
+        ([thing("DestinationRule", "sooner", "{host: reviews, subsets: [{name: v2, labels: {version: v1}}]}")],
+         "no-effect DestinationRule sooner spec.subsets[0]"),
+        ([thing("DestinationRule", "z", "{host: reviews, trafficPolicy: {tls: {mode: SIMPLE, credentialName: here}}}")],
+         "no-effect DestinationRule z spec.trafficPolicy.tls.credentialName"),
+        ([thing("VirtualService", "leaf", "{http: [{" + RESPOND + "}]}")], "no-effect VirtualService leaf spec"),
+        ([thing("VirtualService", "root", "{hosts: [reviews], http: [{delegate: {name: leaf}}]}"),
+          thing("VirtualService", "leaf", "{http: [{" + RESPOND + "}], exportTo: [other]}")],
+         "no-delegate VirtualService root spec.http[0].delegate"),
+        ([thing("VirtualService", "root", "{hosts: [reviews], http: [{delegate: {name: leaf}}]}"),
+          thing("VirtualService", "leaf", "{hosts: [b.com], http: [{" + RESPOND + "}]}")],
+         "no-delegate VirtualService root spec.http[0].delegate"),
+        ([thing("VirtualService", "root",
+                "{hosts: [reviews], http: [{match: [{uri: {prefix: /a}}], delegate: {name: leaf}}]}"),
+          thing("VirtualService", "leaf",
+                "{http: [{match: [{uri: {prefix: /b}}], " + RESPOND + "}, {" + RESPOND + "}]}")],
+         "never-matches VirtualService root spec.http[0].delegate"),
+    ],
+)  # fmt: skip
+def test_rivals_and_what_nobody_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], documents: list[str], wanted: str
+) -> None:
+    found = told(tmp_path, capsys, *documents)
+    assert [one for one in found if one != UNUSED] == ([wanted] if wanted else [])
