@@ -2,6 +2,7 @@
 
 The order of the HTTP filters, and why:
 
+    session   to which pod a client belongs, where any route keeps sessions; its answers are told it last
     cors      a preflight is answered before anything else costs the app a request
     fault     what is broken on purpose is broken before it is sent
     router    last, for it sends
@@ -41,6 +42,7 @@ HTTP_INSPECTOR = extension("envoy.filters.listener.http_inspector", "filters.lis
 
 CORS = extension("envoy.filters.http.cors", "filters.http.cors.v3.Cors")
 FAULT = extension("envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault")
+SESSION = extension("envoy.filters.http.stateful_session", "filters.http.stateful_session.v3.StatefulSession")
 GRPC_WEB = extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb")
 ROUTER = extension("envoy.filters.http.router", "filters.http.router.v3.Router")
 

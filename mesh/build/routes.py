@@ -23,6 +23,7 @@ from mesh.routing.route import (
     Retry,
     Rewrite,
     Route,
+    Session,
     Target,
     Text,
 )
@@ -32,6 +33,7 @@ MAX_BODY = 1 << 20
 # The name of the cluster of a target that there is not; nothing has this name, so Envoy answers for it.
 UNKNOWN = "UnknownService"
 CORS, FAULT = "envoy.filters.http.cors", "envoy.filters.http.fault"
+SESSION = "envoy.filters.http.stateful_session"
 
 RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 PREVIOUS_HOSTS = extension(
@@ -94,6 +96,8 @@ def render(
         filters[FAULT] = fault
     if route.cors:
         filters[CORS] = _cors(route.cors)
+    if route.session and isinstance(action, Forward):
+        filters[SESSION] = _session(route.session)
     if filters:
         made["typed_per_filter_config"] = filters
     made["decorator"] = {"operation": _operation(route, port)}
@@ -426,6 +430,23 @@ def _cors(cors: Cors) -> Message:
     if cors.credentials is not None:
         made["allow_credentials"] = cors.credentials
     return typed("filters.http.cors.v3.CorsPolicy", **made)
+
+
+def _session(session: Session) -> Message:
+    """How a client stays with its pod (StatefulSessionPerRoute)."""
+    if session.is_cookie:
+        cookie: Message = {"name": session.name, "path": session.path}
+        if session.lifetime:
+            cookie["ttl"] = seconds(session.lifetime)
+        kept = extension(
+            "envoy.http.stateful_session.cookie",
+            "http.stateful_session.cookie.v3.CookieBasedSessionState",
+            cookie=cookie,
+        )
+    else:
+        told = typed("http.stateful_session.header.v3.HeaderBasedSessionState", name=session.name)
+        kept = {"name": "envoy.http.stateful_session.header", "typed_config": told}
+    return typed("filters.http.stateful_session.v3.StatefulSessionPerRoute", stateful_session={"session_state": kept})
 
 
 def _operation(route: Route, port: int) -> str:

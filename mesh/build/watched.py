@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from common.envoy.parts import Message
-from mesh.build.filters import http_manager, tcp_proxy
+from mesh.build.filters import SESSION, http_manager, tcp_proxy
 from mesh.build.logs import SIDES, logs
 from mesh.build.metrics import counts_connections, own_state, peer_filter
 from mesh.build.tracing import tracing
 from mesh.model.meta import ObjectRef
+from mesh.routing.parents import keeps_sessions
 from mesh.world.proxy import Scope
 from mesh.world.telemetry import metered, peers_told
 from mesh.world.world import World
@@ -35,6 +36,8 @@ def http_filters(
     side = SIDES[direction]
     told = peers_told(world)
     first = [peer_filter()] if told and side == "SERVER" else []
+    if direction != "inbound" and keeps_sessions(world):
+        first.append(SESSION)
     written = logs(world, scope, direction, http=True, host=host, ref=ref)
     manager = http_manager(
         stat_prefix, routes, written, filters=[*first, *filters], **tracing(world, scope, side), **fields

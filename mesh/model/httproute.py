@@ -104,7 +104,7 @@ class Retry:
 class CookieConfig:
     """SessionPersistence's cookie."""
 
-    name: str = text(longest=256)
+    name: str = text(pattern=HEADER, longest=256)
     path: str = text(default="/")
     lifetime_type: str = one_of("Session", "Permanent")
 
@@ -113,14 +113,14 @@ class CookieConfig:
 class HeaderConfig:
     """SessionPersistence's header."""
 
-    name: str = text(longest=256, needed=True)
+    name: str = text(pattern=HEADER, longest=256, needed=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPersistence:
     """A client stays with one backend (SessionPersistence)."""
 
-    session_name: str = text(longest=128)
+    session_name: str = text(pattern=HEADER, longest=128)
     absolute_timeout: float | None = duration(gep=True)
     idle_timeout: float | None = duration(gep=True)
     type: str = one_of("Cookie", "Header")

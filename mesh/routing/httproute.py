@@ -22,6 +22,7 @@ from mesh.model.httproute import (
     HTTPRoute,
     HTTPRouteMatch,
     HTTPRouteRule,
+    SessionPersistence,
 )
 from mesh.model.httproute import Retry as RetrySpec
 from mesh.model.l4route import TCPRoute, TLSRoute
@@ -45,6 +46,7 @@ from mesh.routing.route import (
     Retry,
     Rewrite,
     Route,
+    Session,
     Target,
     Text,
 )
@@ -94,7 +96,19 @@ def _rule(route: AnyRoute, index: int, rule: AnyRule, maker: Maker) -> Iterable[
             name=f"{ref.namespace}.{ref.name}.{rule.name or index}",
             headers=headers,
             cors=cors,
+            session=_session(f"session-{ref.namespace}-{ref.name}-{rule.name or index}", rule.session_persistence),
         )
+
+
+def _session(default: str, spec: SessionPersistence | None) -> Session | None:
+    if spec is None:
+        return None
+    cookie = spec.cookie_config or spec.cookie
+    name = spec.session_name or (cookie.name if cookie else "") or (spec.header.name if spec.header else "")
+    if spec.type == "Header":
+        return Session(name or default, is_cookie=False)
+    lasts = cookie is not None and cookie.lifetime_type == "Permanent"
+    return Session(name or default, True, cookie.path if cookie else "/", spec.absolute_timeout if lasts else None)
 
 
 # --- match ---------------------------------------------------------------------------------------------------------

@@ -141,6 +141,13 @@ def _joined(
 
 
 @query
+def keeps_sessions(world: World) -> bool:
+    """Whether any route keeps its clients with their pods."""
+    routes = (route for kind in ("HTTPRoute", "GRPCRoute") for route in world.all(kind).values())
+    return any(rule.session_persistence is not None for route in routes for rule in route.rules)
+
+
+@query
 def _called(world: World) -> frozenset[tuple[ObjectRef, int]]:
     return frozenset(
         (ObjectRef("Service", to.namespace or route.meta.namespace, to.name), to.port)

@@ -223,6 +223,18 @@ Action = Forward | Redirect | Respond
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """A client stays with the pod that answered it first: it is told which in a cookie or header of this name, and
+    sends that with its next requests. `lifetime` is the cookie's in seconds; None: as long as the browser runs.
+    """
+
+    name: str
+    is_cookie: bool = True
+    path: str = "/"
+    lifetime: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A rule for requests of a host: the first whose match holds is it. `origins` begin with the object that rules."""
 
@@ -234,6 +246,7 @@ class Route:
     fault: Fault | None = None
     cors: Cors | None = None
     stat_prefix: str = ""
+    session: Session | None = None
 
 
 @dataclass(frozen=True, slots=True)

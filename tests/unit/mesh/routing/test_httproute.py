@@ -12,7 +12,7 @@ from mesh.encode import check
 from mesh.model.meta import ObjectRef
 from mesh.routing.attach import mesh_routes
 from mesh.routing.parents import Section, listener_connections, listener_hosts, listener_routes, service_rulers
-from mesh.routing.route import Forward, Redirect, Respond, Retry, Route, Target, Text
+from mesh.routing.route import Forward, Redirect, Respond, Retry, Route, Session, Target, Text
 from mesh.world.proxy import Scope
 from mesh.world.world import World
 from tests.unit.mesh.objects import Object, event, service, world_of
@@ -341,3 +341,20 @@ def test_a_tls_route_by_server_name() -> None:
         (("a.example.com",), ObjectRef("TLSRoute", "default", "r")),
         (("b.example.com",), ObjectRef("TLSRoute", "default", "b")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "session"),
+    [
+        ("{}", Session("session-default-r-0")),
+        (
+            "{sessionName: s, cookieConfig: {lifetimeType: Permanent}, absoluteTimeout: 1h}",
+            Session("s", lifetime=3600.0),
+        ),
+        ("{sessionName: s, absoluteTimeout: 1h}", Session("s")),
+        ("{type: Header, sessionName: x-s}", Session("x-s", is_cookie=False)),
+    ],
+)
+def test_clients_stay_with_their_pods(spec: str, session: Session) -> None:
+    (found,) = ruled(f"[{{sessionPersistence: {spec}, {to('a')}}}]")
+    assert found.session == session
