@@ -1,5 +1,5 @@
 # What each target does: make help
-.PHONY: help setup demo test test-cluster conformance drills check bench clean
+.PHONY: help setup demo test test-browser test-cluster conformance drills check bench clean
 # netfilter and network namespaces need root
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PY   := .venv/bin/python
@@ -15,6 +15,10 @@ demo: setup     ## the main job: a pod injected, then run with its traffic throu
 
 test: setup     ## unit tests, and kernel tests in network namespaces
 	@$(SUDO) $(PY) -m pytest -n auto --dist worksteal $(ARGS)
+
+test-browser: setup ## the dashboard in a real Chromium, over real Envoys and a real Prometheus, in network namespaces
+	@scripts/setup chromium fonts-inter
+	@$(SUDO) $(PY) -m pytest tests/browser $(ARGS)
 
 test-cluster: setup ## the project's images and chart on a real Kubernetes (brings one up, or uses the one of KUBECONFIG)
 	@$(SUDO) $(PY) -m pytest tests/cluster $(ARGS)

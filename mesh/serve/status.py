@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -122,10 +123,21 @@ class Status:
         return None
 
     def problems(self) -> list[Problem]:
-        """What is wrong in the objects, and what the proxies are without for it."""
+        """What is wrong in the objects, what the proxies are without for it, and what Envoy refused."""
         found = [problem for of_object in self._plane.world.problems.values() for problem in of_object]
         found += self._plane.problems
+        found += self._refused()
         return sorted(found, key=lambda one: (one.severity, one.ref, one.path))
+
+    def _refused(self) -> Iterable[Problem]:
+        refusals = (
+            (ref, refusal.words)
+            for one in self.connections()
+            for ledger in one.machine.ledgers.values()
+            for refusal in ledger.refusals.values()
+            for ref in refusal.origins
+        )
+        return [Problem("refused-by-envoy", ref, "", words) for ref, words in dict.fromkeys(refusals)]
 
     def measure(self) -> None:
         """Brings the gauges up to date, before they are read."""

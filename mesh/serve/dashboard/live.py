@@ -57,9 +57,11 @@ class Live:
     async def service(self, host: str) -> Any:
         """One host."""
 
+        refused = [one for one in self._status.problems() if one.code == "refused-by-envoy"]
+
         def asked(world: World) -> Any:
             found = of_host(world, host, self._domain)
-            return [shown.description(found) if found else None]
+            return [shown.description(found, refused) if found else None]
 
         [found] = self._known(await self._aside.ask(asked))
         return found

@@ -56,9 +56,14 @@ def entrance(one: Entrance) -> Json:
     return {"gateway": ref(one.gateway), "route": ref(one.route), "hosts": one.hosts, "targets": one.targets}
 
 
-def description(found: Description) -> Json:
-    """One host as a picture: each port's rules in order, where they lead, and who is there."""
+def description(found: Description, refused: Iterable[Problem] = ()) -> Json:
+    """One host as a picture: each port's rules in order, where they lead, and who is there.
+
+    Of what proxies `refused`, that is told which is of the same objects.
+    """
     [one] = found.services
+    refs = {one.service.ref, *one.rules, *one.routes}
+    problems = dict.fromkeys((*found.problems, *(each for each in refused if each.ref in refs)))
     subsets = [{"name": name, "labels": dict(labels)} for name, labels, _ in one.subsets]
     return {
         "host": one.service.hostname,
@@ -71,7 +76,7 @@ def description(found: Description) -> Json:
         "routes": [{**ref(route), "heard": rank == 0} for rank, route in enumerate(one.routes)],
         "subsets": subsets,
         "ports": [_port(one, port) for port in one.ports],
-        "problems": [problem(each) for each in found.problems],
+        "problems": [problem(each) for each in problems],
     }
 
 

@@ -207,6 +207,7 @@ function theme(next) {
 }
 
 theme(false);
+$("search").value = at.params.q || "";
 render();
 store.start(() => ({ ...ALWAYS, ...graph.wants(at), ...VIEWS[at.view].wants(at) }));
 setInterval(() => { ticks(); live(); }, 1000);

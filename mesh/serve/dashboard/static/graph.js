@@ -47,17 +47,20 @@ export function view(state, at) {
     vitals(state, whole),
     h("section", { class: "panel", "aria-label": "Who calls whom" },
       h("div", { class: "panel-head" },
-        h("h2", {}, whole.calls ? "Who calls whom" : "What is configured"),
-        h("span", { class: "muted count" }, services ? told(whole, parts) : ""),
+        h("h2", {}, whole.calls || waiting(state) ? "Who calls whom" : "What is configured"),
+        h("span", { class: "muted count" }, services && !waiting(state) ? told(whole, parts) : ""),
         h("div", { class: "push" }),
         whole.calls || traffic?.prometheus ? segments("window", "Time", WINDOWS.map(([seconds, words]) => [String(seconds), words]), String(window_of(at))) : null,
         segments("as", "Shown as", [["", "Graph"], ["table", "Table"]], table ? "table" : "")),
       !whole.calls && traffic ? h("p", { class: "note info", "data-key": "why" }, h("strong", {}, "No calls are known. "),
         traffic.prometheus ? `Prometheus ${traffic.prometheus}: ` : "", traffic.why || "nobody called anybody in this time", ". Shown is where rules and gateways send.") : null,
       traffic?.left_off ? h("p", { class: "note" }, `${plural(traffic.left_off, "call")} of the least traffic are left off.`) : null,
-      none ? empty(services, state.failed) : table ? asTable(parts, whole, at) : drawn(parts, whole, at)),
+      waiting(state) ? h("p", { class: "empty" }, "Asking …") : none ? empty(services, state.failed) : table ? asTable(parts, whole, at) : drawn(parts, whole, at)),
   ];
 }
+
+/** Calls come a moment after all else; what is configured would only flash up before them. */
+const waiting = (state) => !state.data.traffic && !state.failed.traffic && !state.slow;
 
 function told(whole, parts) {
   const shown = parts.nodes.length;

@@ -2,6 +2,7 @@
 
 const EVERY = 5000;
 const WITHIN = 25000;
+const SOON = 2500;
 
 /** `data` has the newest answers by name, `failed` since when one is not to be had and why. */
 export class Store {
@@ -15,6 +16,8 @@ export class Store {
     this.wanted = () => ({});
     this.timer = 0;
     this.round = 0;
+    this.slow = false;
+    setTimeout(() => { this.slow = true; this.changed([]); }, SOON);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.refresh(); });
   }
 
