@@ -138,7 +138,7 @@ class Gateways:
             with suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), pause)
             news.clear()
-            pause = WAITING_SECONDS
+            pause, began = WAITING_SECONDS, time.monotonic()
             if self._lease.held and self._plane.ready.is_set():
                 try:
                     pause = self._round()
@@ -146,7 +146,8 @@ class Gateways:
                     # proxies are served whatever becomes of statuses
                     log.exception("Gateways and statuses: this should not happen; tried again")
                     await asyncio.sleep(FAULT_SECONDS)
-            await asyncio.sleep(ROUND_SECONDS)
+            # whatever the number of objects, most of the time is the proxies'
+            await asyncio.sleep(max(ROUND_SECONDS, 4 * (time.monotonic() - began)))
 
     def _round(self) -> float:
         """Begins to write what differs; tells when to look again if there is no news."""
