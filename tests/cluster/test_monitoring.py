@@ -94,8 +94,9 @@ def test_thresholds_and_labels_are_the_user_s(tmp_path: Path) -> None:
 
 
 def test_panels_show_something(tmp_path: Path) -> None:
-    """Each query, its variables filled in as Grafana does, finds something where there is a sample of all metrics. Those
-    of the mesh: `test_telemetry`, with real ones."""
+    """Each query, its variables filled in as Grafana does, finds something where there is a sample of all metrics.
+
+    Those of the mesh: `test_telemetry`, with real ones."""
     file = CHART / "dashboards" / "pyinject.json"
     variables = {"$namespace": NAMESPACE, "$service": "pyinject", "$__rate_interval": "5m"}
     panels = json.loads(file.read_text())["panels"]

@@ -128,26 +128,68 @@ def _configure(cluster: Cluster, text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def zipkin(observed: Bookinfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zipkin]:
+def zipkin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zipkin]:
     with Zipkin(tmp_path_factory.mktemp("zipkin"), NETNS) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def collector(zipkin: Zipkin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    with Collector(tmp_path_factory.mktemp("collector"), "http://127.0.0.1:9411/api/v2/spans", NETNS) as started:
+    with Collector(
+        tmp_path_factory.mktemp("collector"), f"http://127.0.0.1:{zipkin.port}/api/v2/spans", NETNS
+    ) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def prometheus(observed: Bookinfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Debian's is built without Kubernetes: what it would find comes from a file, with the labels that it would have."""
+    folder = tmp_path_factory.mktemp("prometheus")
     config = yaml.safe_load((ROOT / "deploy" / "prometheus.yaml").read_text())
     for job in config["scrape_configs"]:
-        for found in job["kubernetes_sd_configs"]:
-            found["kubeconfig_file"] = observed.cluster.kubeconfig
+        [asked] = job.pop("kubernetes_sd_configs")
+        (folder / f"{asked['role']}.json").write_text(json.dumps(list(DISCOVERED[asked["role"]](observed.cluster))))
+        job["file_sd_configs"] = [{"files": [f"{asked['role']}.json"]}]
     config["global"] = {"scrape_interval": "2s"}
-    with Prometheus(tmp_path_factory.mktemp("prometheus"), config, NETNS) as started:
+    with Prometheus(folder, config, NETNS) as started:
         yield started
+
+
+def pods(cluster: Cluster) -> Iterator[dict[str, Any]]:
+    """Prometheus' role `pod`: a target for each port of each container (its documentation, kubernetes_sd_config)."""
+    for pod in cluster.get("pods"):
+        meta, at = pod["metadata"], pod["status"].get("podIP", "")
+        labels = {"namespace": meta["namespace"], "pod_name": meta["name"], "pod_ip": at}
+        labels["pod_phase"] = pod["status"]["phase"]
+        for name, value in meta.get("annotations", {}).items():
+            labels[f"pod_annotation_{re.sub('[^a-zA-Z0-9_]', '_', name)}"] = value
+        for field in ("initContainers", "containers"):
+            for container in pod["spec"].get(field, ()):
+                for port in container.get("ports", ()):
+                    of_port = {"pod_container_name": container["name"], "pod_container_port_name": port.get("name", "")}
+                    told = {f"__meta_kubernetes_{name}": value for name, value in (labels | of_port).items()}
+                    yield {"targets": [f"{at}:{port['containerPort']}"], "labels": told}
+
+
+def endpoints(cluster: Cluster) -> Iterator[dict[str, Any]]:
+    """Prometheus' role `endpoints`."""
+    for one in cluster.get("endpoints"):
+        meta = one["metadata"]
+        labels = {"namespace": meta["namespace"], "service_name": meta["name"]}
+        for name, value in meta.get("labels", {}).items():
+            labels[f"service_label_{re.sub('[^a-zA-Z0-9_]', '_', name)}"] = value
+        for subset in one.get("subsets", ()):
+            for port in subset.get("ports", ()):
+                for address in subset.get("addresses", ()):
+                    of = {
+                        "endpoint_port_name": port.get("name", ""),
+                        "pod_name": address.get("targetRef", {}).get("name", ""),
+                    }
+                    told = {f"__meta_kubernetes_{name}": value for name, value in (labels | of).items()}
+                    yield {"targets": [f"{address['ip']}:{port['port']}"], "labels": told}
+
+
+DISCOVERED = {"pod": pods, "endpoints": endpoints}
 
 
 def load(bookinfo: Bookinfo, times: int = 60) -> None:
