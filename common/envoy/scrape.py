@@ -2,6 +2,8 @@
 
     /stats/prometheus ──▶ the admin API ──▶ Lua: Istio's metrics under Istio's names; behind them what the app answers
 
+With a query of its own, as `?filter=.*`, the admin API is asked that and not for what is shown by default.
+
 Envoy's exporter writes `envoy_` before every name, istio_requests_total's too, and knows nothing of the app: in Istio
 its own filters and its agent do that. The app is asked only for what its prometheus.io annotations say.
 """
@@ -9,6 +11,7 @@ its own filters and its agent do that. The app is asked only for what its promet
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from common.envoy.parts import EXTENSIONS, Message, cluster, endpoint, extension, inbound_bind
 
@@ -16,15 +19,23 @@ METRICS, APP = "metrics", "app-metrics"
 PATH = "/stats/prometheus"
 UP = "pysidecar_app_metrics_up"
 """1 where the app answered, 0 where it did not; absent where there is nothing to ask."""
-# A page is put together in memory: of an Envoy with some 1,000 clusters it has 30 MB at most.
-MAX_BYTES = 64 << 20
+# What is read where nobody asks for more, about as in Istio: an Envoy counts a hundred things of each cluster and
+# listener, and puts a Service's name into the metric's own.
+_OF_ENVOY = "cluster_manager|listener_manager|server|control_plane|cluster\\.xds-grpc"
+SHOWN = rf"^(istio|{_OF_ENVOY})\.|downstream_cx_active$"
+# A page is put together in memory: of an Envoy with 1,000 clusters all there is has 30 MB.
+MAX_BYTES = 128 << 20
 APP_SECONDS = 5
 # Pages that are written at the same time; more of them wait.
 AT_ONCE = 4
 
 _NAMES = """\
 function envoy_on_request(handle)
-  handle:headers():replace("accept", "text/plain")
+  local headers = handle:headers()
+  headers:replace("accept", "text/plain")
+  if not headers:get(":path"):find("?", 1, true) then
+    headers:replace(":path", "@DEFAULT@")
+  end
 end
 function envoy_on_response(handle)
   if handle:headers():get(":status") ~= "200" then return end
@@ -59,10 +70,11 @@ def app_of(annotations: Mapping[str, str]) -> tuple[int, str] | None:
 
 def route(app: tuple[int, str] | None = None) -> Message:
     """The route of the page; `app` is where the app's own metrics are, if they belong to it."""
-    source = _NAMES % ""
+    names = _NAMES.replace("@DEFAULT@", f"{PATH}?usedonly&filter={quote(SHOWN, safe='')}".replace("%", "%%"))
+    source = names % ""
     if app is not None:
         port, path = app
-        source = _NAMES % (_APP % (_quoted("/" + path.lstrip("/")), port, APP, APP_SECONDS * 1000, UP, UP))
+        source = names % (_APP % (_quoted("/" + path.lstrip("/")), port, APP, APP_SECONDS * 1000, UP, UP))
     per_route = {"@type": EXTENSIONS + "filters.http.lua.v3.LuaPerRoute", "source_code": {"inline_string": source}}
     get = {"name": ":method", "string_match": {"exact": "GET"}}
     return {

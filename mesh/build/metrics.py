@@ -29,8 +29,10 @@ OWN, CALLER = "mesh.own", "mesh.peer"
 UNKNOWN = "unknown"
 # What is believed of a claim: as much as a label of Kubernetes has
 LONGEST = 63
-# Of one Envoy: series beyond these are not made, so that no client and no configuration can fill its memory.
-MAX_COUNTERS, MAX_HISTOGRAMS = 10_000, 6_000
+# Counters and histograms of one Envoy; series beyond are not made, so that no client and no configuration can fill its
+# memory. At the server the caller's names are a claim, so that anybody can make series there. A histogram is 20 KB of
+# the page that is scraped, which is put together in memory.
+LIMITS: Mapping[Side, tuple[int, int]] = {"CLIENT": (6_000, 3_000), "SERVER": (2_000, 1_200)}
 
 # What is told of a workload, by the label of its metrics, each as CEL on the node; the labels are Istio's.
 _LABELS = "xds.node.metadata.LABELS"
@@ -224,8 +226,9 @@ def stats_logs(
         tags["response_code"] = "%RESPONSE_CODE%"
         # two loggers: to look at the header once is cheaper than an expression in each label of each metric
         return [
-            _logger(values, tags | {"request_protocol": "http", "grpc_response_status": ""}, wanted, _grpc(True)),
+            _logger(side, values, tags | {"request_protocol": "http", "grpc_response_status": ""}, wanted, _grpc(True)),
             _logger(
+                side,
                 values,
                 tags | {"request_protocol": "grpc", "grpc_response_status": "%GRPC_STATUS_NUMBER%"},
                 wanted,
@@ -235,7 +238,7 @@ def stats_logs(
     tags["request_protocol"] = "tcp"
     ended = {name: value for name, value in values.items() if name != OPENED}
     started = {name: value for name, value in values.items() if name == OPENED}
-    return [_logger(some, tags, wanted, when) for some, when in ((ended, AT_END), (started, _AT_START)) if some]
+    return [_logger(side, some, tags, wanted, when) for some, when in ((ended, AT_END), (started, _AT_START)) if some]
 
 
 def counts_connections(world: World, scope: Scope, side: Side) -> bool:
@@ -244,7 +247,11 @@ def counts_connections(world: World, scope: Scope, side: Side) -> bool:
 
 
 def _logger(
-    values: Mapping[str, Message], tags: Mapping[str, str], wanted: Mapping[str, Mapping[str, str]], when: Message
+    side: Side,
+    values: Mapping[str, Message],
+    tags: Mapping[str, str],
+    wanted: Mapping[str, Mapping[str, str]],
+    when: Message,
 ) -> Message:
     counters: list[Message] = []
     histograms: list[Message] = []
@@ -252,11 +259,12 @@ def _logger(
         changed = {tag: f"%CEL({cel})%" if cel else "" for tag, cel in wanted[name].items()}
         stat = {"name": name, "tags": list(_tags(dict(tags) | changed))}
         (histograms if "unit" in value else counters).append({"stat": stat, **value})
+    max_counters, max_histograms = LIMITS[side]
     scope = {
         "prefix": "istio",
-        "sharing_name": "istio",
-        "max_counters": MAX_COUNTERS,
-        "max_histograms": MAX_HISTOGRAMS,
+        "sharing_name": f"istio-{side.lower()}",
+        "max_counters": max_counters,
+        "max_histograms": max_histograms,
     }
     fields: Message = {"stats_scope": scope}
     if counters:

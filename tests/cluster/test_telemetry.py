@@ -143,7 +143,7 @@ def collector(zipkin: Zipkin, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def prometheus(observed: Bookinfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Debian's is built without Kubernetes: what it would find comes from a file, with the labels that it would have."""
+    """Debian's is built without Kubernetes: what it would find comes from a file, with the labels it would have."""
     folder = tmp_path_factory.mktemp("prometheus")
     config = yaml.safe_load((ROOT / "deploy" / "prometheus.yaml").read_text())
     for job in config["scrape_configs"]:

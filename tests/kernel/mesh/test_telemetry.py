@@ -278,7 +278,7 @@ def test_both_proxies_count_a_request_with_the_names_of_both(rig: Rig) -> None:
     [seen] = [headers for path, headers, _ in rig.app.asked if path == "/a"]
     assert "x-mesh-peer" not in seen
     # Envoy adds up its histograms every 5 s
-    wait_for(lambda: rig.series("client", "request_duration_milliseconds_count")[0][1] == 1)
+    wait_for(lambda: [value for _, value in rig.series("client", "request_duration_milliseconds_count")] == [1])
     assert rig.series("client", "request_bytes_sum")[0][1] > 0
     assert not rig.series("client", "response_bytes_count")
 
@@ -368,3 +368,9 @@ def test_the_page_needs_no_app(rig: Rig) -> None:
     rig.app.is_broken = False
     assert "pysidecar_app_metrics_up 0" in page
     assert "envoy_server_live" in page
+
+
+def test_the_page_is_short_unless_more_is_asked_for(rig: Rig) -> None:
+    """An Envoy counts much of each cluster: by default nobody stores that."""
+    assert b"BlackHoleCluster" not in rig.ask("pod", "127.0.0.1", 15090, "/stats/prometheus")
+    assert b"BlackHoleCluster" in rig.ask("pod", "127.0.0.1", 15090, "/stats/prometheus?filter=.*")
