@@ -61,10 +61,11 @@ class Plan:
             change = convert[name]
             if value is not None:
                 taken[name] = value if change is None else change(value)
-        for oneof in self.oneofs:
-            # protobuf would silently keep the last one
-            if len(oneof & taken.keys()) > 1:
-                raise ValueError("only one of these can be set: " + ", ".join(sorted(oneof & taken.keys())))
+        if len(taken) > 1:
+            for oneof in self.oneofs:
+                # protobuf would silently keep the last one
+                if len(oneof & taken.keys()) > 1:
+                    raise ValueError("only one of these can be set: " + ", ".join(sorted(oneof & taken.keys())))
         return taken
 
 

@@ -16,7 +16,7 @@ from mesh.build.outbound import Bind
 from mesh.build.secrets import origins_of as secret_origins
 from mesh.build.secrets import secret
 from mesh.build.servers import Place, Ports
-from mesh.encode.check import check
+from mesh.encode.check import check, holds
 from mesh.encode.messages import route_configuration
 from mesh.encode.plans import encode
 from mesh.encode.resource import Encoded, Part, encoded
@@ -56,10 +56,9 @@ def unit(kind: str, name: str, make: Callable[[], Mapping[str, Any] | None], ori
         body = make()
         if body is None:
             return NOTHING
-        violations = check(kind, body)
-        if not violations:
+        if holds(kind, body):
             return Unit(encoded(name, encode(kind, body), origins))
-        said = "; ".join(str(one) for one in violations)
+        said = "; ".join(map(str, check(kind, body)))
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
     blamed = origins or (ObjectRef(kind.rpartition(".")[2], "", name),)

@@ -43,6 +43,8 @@ class Connection:
         self._on_outcome = on_outcome
         self._awake = asyncio.Event()
         self._ends = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self.session = mesh.connect(proxy, self._awake.set)
 
     async def run(
@@ -74,16 +76,22 @@ class Connection:
             reader.result()
         finally:
             reader.cancel()
+            self._stop_timer()
 
     async def _wait(self, end: float) -> None:
         deadline, now = self.machine.deadline, time.monotonic()
         until = min(end if now < end else end + DRAIN_SECONDS, deadline if deadline is not None else end)
-        # a timer that sets the flag, and no task: this is what a change costs each stream
-        timer = asyncio.get_running_loop().call_later(max(0.0, until - now), self._awake.set)
-        try:
-            await self._awake.wait()
-        finally:
-            timer.cancel()
+        # a timer that sets the flag, and no task; set anew only where it is to be for another time
+        if until != self._timer_at or now >= until:
+            self._stop_timer()
+            self._timer_at = until
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, until - now), self._awake.set)
+        await self._awake.wait()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _write(self, write: Callable[[bytes], Awaitable[None]], body: bytes) -> None:
         try:
@@ -110,7 +118,9 @@ class Connection:
     def _take(self, request: Request) -> None:
         self.requests += 1
         outcome = self.machine.on_request(request, time.monotonic())
-        self._awake.set()
+        # most answers are the last that is heard of a change: nothing is to be done about them
+        if outcome is None or self._ends or not self.machine.is_quiet:
+            self._awake.set()
         if outcome is not None:
             self._on_outcome(self, outcome)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -73,6 +74,8 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        # looked up by their labels once, for a change is answered by each proxy
+        self.push, self.convergence = cache(self.pushes.labels), cache(self.converged.labels)
         self.rejects = Counter(
             "pymesh_rejected_resources", "Resources that Envoy refused", ["type", "cause"], registry=self.registry
         )

@@ -32,8 +32,7 @@ class Progress(NamedTuple):
 
 def progress(machine: Machine) -> dict[str, Progress]:
     """By type as people call it (CDS …), of those that the proxy asked for; a type of another name by its URL."""
-    # what is looked at may be noted, and others may be at the same position
-    here = machine.position.copy() if machine.position.is_shared else machine.position
+    here = machine.aside()
     return {SHORT.get(url, url): _progress(machine, here, ledger) for url, ledger in machine.ledgers.items()}
 
 
@@ -60,7 +59,7 @@ def _progress(machine: Machine, here: Position, ledger: Ledger) -> Progress:
 
 
 def _held(here: Position, url: str) -> str:
-    if here.awaits(url) is None:
+    if not here.has_pending(url) and not here.ledgers[url].unanswered:
         return ""
     waits = [f"{SHORT[waited]} ({what.value})" for waited, what in here.waits_for(url)]
     return f"held until these are accepted: {', '.join(waits)}" if waits else "about to be sent"

@@ -40,12 +40,13 @@ class Status:
             self._plane.news.set()  # a Gateway may be Programmed by now
         # a proxy may ask for any type; what is none of ours is one label
         short = SHORT.get(outcome.type_url, OTHER)
-        self._metrics.pushes.labels(short, "refused" if outcome.words and not outcome.accepted else "accepted").inc()
+        refused = bool(outcome.words) and not outcome.accepted
+        self._metrics.push(short, "refused" if refused else "accepted").inc()
         if outcome.refused:
             self._metrics.rejects.labels(short, cause(outcome.words)).inc(len(outcome.refused))
         session = connection.session
         if outcome.accepted and isinstance(session, Session) and session.changed_at:
-            self._metrics.converged.labels(short).observe(time.monotonic() - session.changed_at)
+            self._metrics.convergence(short).observe(time.monotonic() - session.changed_at)
             if connection.machine.is_done:
                 # what it asks for later follows from no change
                 session.changed_at = 0.0

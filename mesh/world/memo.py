@@ -14,7 +14,7 @@ to be asked again.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 CLEAN, CHECK, DIRTY, RUNNING = range(4)
 
@@ -62,48 +62,40 @@ class Memo:
     """All nodes; the world is one (see `mesh.world.world`)."""
 
     def __init__(self) -> None:
-        self._nodes: dict[tuple[Any, ...], Node] = {}
+        self.nodes: dict[tuple[Any, ...], Node] = {}
         self._reading: list[Node] = []
         self._unread: set[Node] = set()
         self.computed = 0
         """How many queries have been computed so far: what tests hold the cost of a change against."""
 
-    def read(self, function: Callable[..., Any], args: tuple[Hashable, ...]) -> Any:
-        """The result of the query, computed if need be; who reads is recorded."""
-        key = (function, *args)
-        node = self._nodes.get(key)
-        if node is None:
-            node = self._nodes[key] = Node(function, args)
-        return self._read(node)
-
     def hold(self, asked: Callable[..., Any], *args: Hashable) -> None:
         """Keeps this query until it is released as often as it was held."""
         function = asked.__wrapped__  # type: ignore[attr-defined]
-        node = self._nodes.get((function, *args))
+        node = self.nodes.get((function, *args))
         if node is None:
-            node = self._nodes[function, *args] = Node(function, args)
+            node = self.nodes[function, *args] = Node(function, args)
         node.held += 1
 
     def release(self, asked: Callable[..., Any], *args: Hashable) -> None:
         """Undoes one `hold`."""
-        node = self._nodes[asked.__wrapped__, *args]  # type: ignore[attr-defined]
+        node = self.nodes[asked.__wrapped__, *args]  # type: ignore[attr-defined]
         node.held -= 1
         self._unread.add(node)
 
     def input(self, key: tuple[Hashable, ...], default: Any) -> Any:
         """An input's value, recorded as read; `default` is what it has before it was ever set."""
-        node = self._nodes.get(key)
+        node = self.nodes.get(key)
         if node is None:
-            node = self._nodes[key] = Node(None, key, default)
-        return self._read(node)
+            node = self.nodes[key] = Node(None, key, default)
+        return self.read(node)
 
     def is_known(self, key: tuple[Hashable, ...]) -> bool:
         """Has this input been read: its default no longer counts."""
-        return key in self._nodes
+        return key in self.nodes
 
     def set_input(self, key: tuple[Hashable, ...], value: Any) -> None:
         """Gives an input its value; what has read it is marked."""
-        node = self._nodes.get(key)
+        node = self.nodes.get(key)
         if node is None:
             return  # nobody has read it: the value is taken from the world's tables when someone does
         node.value = value
@@ -117,7 +109,7 @@ class Memo:
             node = self._unread.pop()
             if node.readers or node.held:
                 continue
-            self._nodes.pop(node.args if node.function is None else (node.function, *node.args), None)
+            self.nodes.pop(node.args if node.function is None else (node.function, *node.args), None)
             forgotten += 1
             for source in node.sources:
                 source.readers.discard(node)
@@ -127,14 +119,17 @@ class Memo:
         return forgotten
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self.nodes)
 
-    def _read(self, node: Node) -> Any:
+    def read(self, node: Node) -> Any:
+        """The node's value, computed if need be; who reads is recorded."""
         if self._reading:
             self._reading[-1].sources[node] = None
         else:
             self._unread.add(node)
-        if node.state != CLEAN:
+        if node.state == DIRTY:
+            self._compute(node)
+        elif node.state != CLEAN:
             self._bring_up(node)
         value = node.value
         if type(value) is Failed:
@@ -172,11 +167,10 @@ class Memo:
             self._reading.pop()
             for source in node.sources:
                 source.readers.add(node)
-            for source in before:
-                if source not in node.sources:
-                    source.readers.discard(node)
-                    if not source.readers:
-                        self._unread.add(source)
+            for source in before.keys() - node.sources.keys() if before else ():
+                source.readers.discard(node)
+                if not source.readers:
+                    self._unread.add(source)
             node.state = CLEAN
         if value is not node.value and (type(value) is Failed or type(node.value) is Failed or value != node.value):
             node.value = value
@@ -187,10 +181,13 @@ class Memo:
 def query(function: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
     """Makes a pure function of the world, and of arguments that can be hashed, a query."""
 
-    def ask(world: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        assert not kwargs
-        return world.read(function, args)  # type: ignore[no-any-return]
+    def ask(world: M, /, *args: Any) -> R:
+        key = (function, *args)
+        node = world.nodes.get(key)
+        if node is None:
+            node = world.nodes[key] = Node(function, args)
+        return world.read(node)  # type: ignore[no-any-return]
 
     ask.__name__, ask.__doc__, ask.__module__ = function.__name__, function.__doc__, function.__module__
     ask.__qualname__, ask.__wrapped__ = function.__qualname__, function  # type: ignore[attr-defined]
-    return ask
+    return cast("Callable[Concatenate[M, P], R]", ask)

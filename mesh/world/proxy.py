@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mesh.model.workload import NOWHERE, Locality
 
@@ -86,8 +86,7 @@ def _version(build: Mapping[str, Any]) -> str:
     return ".".join(map(str, parts)) if numbers else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What can tell proxies apart in what they see of others: all proxies of one scope are sent the same.
 
     `labels` holds only those keys that some selector in the world mentions, and `locality` and `node` are empty unless

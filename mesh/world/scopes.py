@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from mesh.model.destinationrule import DestinationRule
 from mesh.model.gatewayapi import KubernetesGateway
@@ -179,4 +178,4 @@ def view_of(world: World, scope: Scope) -> Scope:
     apart, keys = told_apart(world), viewed_labels(world)
     labels = tuple(label for label in scope.labels if label[0] in keys)
     namespace = scope.namespace if apart is None or scope.namespace in apart else ""
-    return replace(scope, labels=labels, namespace=namespace)
+    return scope._replace(labels=labels, namespace=namespace)

@@ -22,6 +22,8 @@ from mesh.xds.order import PATIENCE_SECONDS
 from mesh.xds.paths import Paths
 from mesh.xds.position import Position
 
+NOBODY: frozenset[str] = frozenset()
+
 
 @dataclass(slots=True)
 class Told:
@@ -104,6 +106,17 @@ class Machine:
             self._quiet, self._quiet_at = self.position, revision
         return [self._sent(content, now) for content in contents]
 
+    @property
+    def is_quiet(self) -> bool:
+        """Is nothing to be sent, nor anything waited for but the proxy: then `next` need not be asked."""
+        if self._held_since or not self.position.is_shared:
+            return False
+        (contents, held), there = self._paths.step(self.position, NOBODY, lambda here: here.advance(NOBODY))
+        if contents or any(waits for _, waits in held):
+            return False
+        self.position = there
+        return True
+
     def _sent(self, content: Content, now: float) -> Response:
         told = self.told[content.type_url]
         told.nonce, told.sent_at, told.is_open = next(self._nonces), now, True
@@ -130,9 +143,14 @@ class Machine:
     @property
     def is_done(self) -> bool:
         """The proxy has all that it asks for and is to have."""
-        return self.is_at_rest and not any(
-            pending.puts or pending.removes for ledger in self.ledgers.values() if (pending := ledger.pending())
-        )
+        if not self.is_at_rest or self.is_quiet:
+            return self.is_at_rest
+        here = self.aside()
+        return not any(here.has_pending(url) for url in self.ledgers)
+
+    def aside(self) -> Position:
+        """Where the stream is, to be looked at: what is looked at may be noted, and others may be at the same place."""
+        return self.position.copy() if self.position.is_shared else self.position
 
     @property
     def deadline(self) -> float | None:

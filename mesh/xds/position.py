@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 
 from mesh.encode.resource import Encoded, Snapshot, State
-from mesh.xds.ledger import Ledger, Pending
+from mesh.xds.ledger import Ledger
 from mesh.xds.messages import Content, Outcome, Request, Sent, TooMuchError
 from mesh.xds.order import LAST_URLS, STEPS, URLS, What
 from mesh.xds.types import CDS, EDS, GONE, TYPES, type_of
@@ -259,11 +259,10 @@ class Position:
             if endpoints.get(name) is not None:
                 self._owed.add(name)
 
-    def awaits(self, url: str) -> Pending | None:
-        """What of a type is to be sent and was not; None where all was."""
-        ledger = self._looked(url)
-        pending = ledger.pending()
-        return pending if pending.puts or pending.removes or ledger.unanswered else None
+    def has_pending(self, url: str) -> bool:
+        """Is anything of a type to be sent, and was not."""
+        pending = self._looked(url).pending()
+        return bool(pending.puts or pending.removes)
 
     def waits_for(self, url: str) -> tuple[tuple[str, What], ...]:
         """What is not done of that which a type's next response waits for."""

@@ -34,7 +34,7 @@ def resources(world: World, me: Proxy) -> dict[str, dict[str, bytes]]:
     """All that the proxy is to have, as bytes; nothing was left out."""
     state = state_of(world, me)
     refused = [
-        one for node in world._nodes.values() if isinstance(node.value, snapshot.Unit) for one in node.value.problems
+        one for node in world.nodes.values() if isinstance(node.value, snapshot.Unit) for one in node.value.problems
     ]
     assert refused == []
     return {

@@ -3,7 +3,7 @@
 import pytest
 
 from mesh.encode import check
-from mesh.encode.check import checker
+from mesh.encode.check import checker, holds
 from mesh.encode.descriptors import descriptor, pool
 from mesh.encode.plans import message
 from tests.unit.mesh.encode.samples import ASSIGNMENT, CLUSTER, HOST, HTTP_OPTIONS, assignment, cluster, host
@@ -43,6 +43,7 @@ CASES = [
 @pytest.mark.parametrize(("kind", "body", "violations"), CASES)
 def test_a_violation_is_told_by_path_and_rule(kind, body, violations):
     assert [f"{one.path} {one.rule}" for one in check(kind, body)] == violations
+    assert not holds(kind, body)
 
 
 @pytest.mark.parametrize(("kind", "body", "violations"), [case for case in CASES if "defined_only" not in case[2][0]])
@@ -53,6 +54,7 @@ def test_the_message_is_checked_as_its_dict_is(kind, body, violations):
 @pytest.mark.parametrize(("kind", "body"), [(CLUSTER, cluster()), (ASSIGNMENT, assignment()), (HOST, host())])
 def test_what_the_builders_make_breaks_nothing(kind, body):
     assert check(kind, body) == ()
+    assert holds(kind, body)
 
 
 def test_a_violation_reads_as_a_sentence():
