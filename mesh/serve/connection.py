@@ -67,8 +67,9 @@ class Connection:
                 self._awake.clear()
                 self.machine.on_state(self.session.state)
                 now = time.monotonic()
+                self._ends = self._ends or now >= end
                 # what ends between a response and its answer would have to be told again
-                if (now >= end or self._ends) and (self.machine.is_at_rest or now >= end + DRAIN_SECONDS):
+                if self._ends and (self.machine.is_at_rest or now >= end + DRAIN_SECONDS):
                     return
                 for response in self.machine.next(now):
                     await self._write(write, wire.write(response, delta=self.delta))
@@ -82,11 +83,15 @@ class Connection:
         deadline, now = self.machine.deadline, time.monotonic()
         until = min(end if now < end else end + DRAIN_SECONDS, deadline if deadline is not None else end)
         # a timer that sets the flag, and no task; set anew only where it is to be for another time
-        if until != self._timer_at or now >= until:
+        if self._timer is None or until != self._timer_at:
             self._stop_timer()
             self._timer_at = until
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, until - now), self._awake.set)
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, until - now), self._on_time)
         await self._awake.wait()
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._awake.set()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
