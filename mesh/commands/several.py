@@ -111,6 +111,7 @@ class Several:
                 return found
 
             task = asyncio.create_task(answer())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, where nobody waits for it
             self._kept[key] = (now, task)
         try:
             return await asyncio.wait_for(asyncio.shield(self._kept[key][1]), most_seconds)
@@ -180,6 +181,8 @@ def _in_thread(ask: Callable[[], Any]) -> asyncio.Future[Any]:
         [found] = together(ask)
 
         def tell() -> None:
+            if future.done():
+                return
             if isinstance(found, Exception):
                 future.set_exception(found)
             else:

@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import generate_latest
 
-from mesh.serve.dashboard.app import Source
+from mesh.serve.dashboard.app import Source, as_json
 from mesh.serve.dashboard.app import application as dashboard
 from mesh.serve.dashboard.guard import local
 from mesh.serve.metrics import Metrics
@@ -44,24 +45,24 @@ def application(status: Status, metrics: Metrics, source: Source) -> FastAPI:
 
     @app.get("/gateways")
     async def gateways() -> Response:
-        return JSONResponse(
+        return _json(
             [{"namespace": ref.namespace, "name": ref.name, **one._asdict()} for ref, one in status.standings().items()]
         )
 
     @app.get("/debug/proxies", dependencies=only_local)
     async def proxies() -> Response:
-        return JSONResponse(status.proxies())
+        return _json(status.proxies())
 
     @app.get("/debug/config", dependencies=only_local)
     async def config(proxy: str) -> Response:
         found = await asyncio.to_thread(status.config, proxy)
         if found is None:
             raise HTTPException(404, f"{proxy} is not connected here; proxies are named POD.NAMESPACE")
-        return JSONResponse(found)
+        return _json(found)
 
     @app.get("/debug/problems", dependencies=only_local)
     async def problems() -> Response:
-        return JSONResponse(
+        return _json(
             [
                 {
                     "severity": one.severity,
@@ -81,3 +82,7 @@ def application(status: Status, metrics: Metrics, source: Source) -> FastAPI:
         return PlainTextResponse(f"{error.detail}\n", error.status_code)
 
     return app
+
+
+def _json(data: Any) -> Response:
+    return Response(as_json(data), media_type="application/json")

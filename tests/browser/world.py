@@ -37,7 +37,7 @@ PYINIT = ["-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*", "-d"
 WIRE = "10.78.0.1"
 CALLS = {"productpage": "details,reviews", "reviews": "ratings"}
 SERVICES = {"productpage": ["v1"], "details": ["v1"], "reviews": ["v1", "v2", "v3"], "ratings": ["v1"]}
-START_SECONDS = 90.0
+START_SECONDS = 300.0
 
 Object = dict[str, Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import json
 from importlib import resources
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -64,7 +65,7 @@ def tag_of(body: bytes) -> str:
 
 
 def application(source: Source) -> FastAPI:
-    """The application: the page at /, the API at /api/. GET and HEAD alone, for this machine alone."""
+    """The application: the page at /, the API at /api/. GET alone, for this machine alone."""
     app = FastAPI(title="pymesh dashboard", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     router = APIRouter(dependencies=[Depends(local)])
     files = page_files()
@@ -111,15 +112,29 @@ def application(source: Source) -> FastAPI:
 
 
 async def _said(request: Request, data: Any) -> Response:
-    body = await asyncio.to_thread(orjson.dumps, data)
-    return _answer(request, body, "application/json", tag_of(body))
+    # what is large takes a while, and streams are answered by the same loop
+    packed = "gzip" in request.headers.get("accept-encoding", "")
+    body, small = await asyncio.to_thread(_packed, data, packed)
+    return _answer(request, body, "application/json", tag_of(body), small)
 
 
-def _answer(request: Request, body: bytes, media_type: str, tag: str) -> Response:
+def _packed(data: Any, packed: bool) -> tuple[bytes, bytes]:
+    body = as_json(data)
+    return body, gzip.compress(body, compresslevel=1, mtime=0) if packed and len(body) >= SMALL_BYTES else b""
+
+
+def as_json(data: Any) -> bytes:
+    """JSON of anything that was read as JSON or YAML: half of a surrogate pair, too, which is no text in UTF-8."""
+    try:
+        return orjson.dumps(data)
+    except TypeError:
+        return json.dumps(data).encode()
+
+
+def _answer(request: Request, body: bytes, media_type: str, tag: str, packed: bytes = b"") -> Response:
     headers = {**HEADERS, "Cache-Control": "no-cache, private", "ETag": tag, "Vary": "Accept-Encoding"}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    if len(body) >= SMALL_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+    if packed:
         headers["Content-Encoding"] = "gzip"
-        body = gzip.compress(body, compresslevel=1, mtime=0)
-    return Response(body, media_type=media_type, headers=headers)
+    return Response(packed or body, media_type=media_type, headers=headers)

@@ -220,6 +220,25 @@ def test_this_machine_is_answered(client: Client, headers: dict[str, str]) -> No
     assert client.get("/dashboard/", headers=headers).status_code == 200
 
 
+def test_half_of_a_surrogate_pair_is_told_like_any_text() -> None:
+    half = istio("VirtualService", "odd", hosts=["reviews"], http=[{
+        "match": [{"headers": {"a": {"exact": "\ud800"}}}], "route": [{"destination": {"host": "reviews"}}],
+    }])  # fmt: skip
+    client = client_of(OBJECTS[0], half, pod("x", "10.1.0.9", app="\udfff"))
+    for path in ("/dashboard/api/services", f"/dashboard/api/service?host={HOST}", "/dashboard/api/problems"):
+        assert client.get(path).status_code == 200
+    [rule] = client.get(f"/dashboard/api/service?host={HOST}").json()["ports"][0]["rules"]
+    assert rule["conditions"] == ["/*", "a: \ud800"]
+
+
+def test_what_is_large_is_packed(client: Client) -> None:
+    packed = client.get("/dashboard/api/problems", headers={"Accept-Encoding": "gzip"})
+    plain = client.get("/dashboard/api/problems", headers={"Accept-Encoding": "identity"})
+    assert packed.json() == plain.json()
+    many = client_of(*(service(f"s-{number}", f"10.96.1.{number}", ("http", 80)) for number in range(1, 40)))
+    assert many.get("/dashboard/api/services").headers["content-encoding"] == "gzip"
+
+
 def test_other_machines_are_told_nothing_but_metrics_and_readiness() -> None:
     client = client_of(who=("10.0.0.7", 4000))
     assert client.get("/dashboard/").status_code == client.get("/dashboard/api/services").status_code == 403
