@@ -177,7 +177,7 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
     bindings = bindings_at(world, scope, bind)
     if not bindings:
         return None
-    if bind.address == ANY and bind.port in SIDECAR_PORTS:
+    if (bind.address == ANY or bindings[0].bound) and bind.port in SIDECAR_PORTS:
         raise OwnPortError(bind.port)
     http = next((one for one in bindings if one.kind == "http"), None)
     bytes_ = [one for one in bindings if one.kind != "http"]

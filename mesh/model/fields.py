@@ -309,6 +309,11 @@ def subnet(text: str) -> str:
     return "an IP address or a CIDR such as 10.0.0.0/8" if mask and not mask.isdecimal() else ""
 
 
+def printable(text: str) -> str:
+    """What can stand in a header's value: no control characters, which would begin another line."""
+    return "no control characters" if any(ord(char) < 32 or ord(char) == 127 for char in text) else ""
+
+
 def header_name(text: str) -> str:
     """A header's name (RFC 9110 5.6.2), or a pseudo-header such as `:authority`."""
     return "" if _HEADER.fullmatch(text.removeprefix(":")) else "a header's name"

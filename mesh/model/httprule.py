@@ -10,7 +10,7 @@ from mesh.model import fields as f
 from mesh.model.common import Destination, Percent, StringMatch
 from mesh.model.formats import header_value
 from mesh.model.reading import Reading
-from mesh.model.shape import Sub, duration, flag, map_of, one_of, port, sub, subs, text, text_map, texts, whole
+from mesh.model.shape import Sub, camel, duration, flag, map_of, one_of, port, sub, subs, text, text_map, texts, whole
 
 _MATCH = Sub(StringMatch)
 _METHODS = frozenset({"*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"})
@@ -42,6 +42,16 @@ class HTTPMatchRequest:
     without_headers: Mapping[str, StringMatch] = map_of(_MATCH, f.header_name)
     source_namespace: str = text(f.label)
     stat_prefix: str = text()
+
+    def check(self, r: Reading) -> None:
+        """Envoy compares with nothing that is empty; a path's empty prefix is `/`."""
+        named = [("scheme", "", self.scheme), ("method", "", self.method), ("authority", "", self.authority)]
+        for field in ("headers", "without_headers", "query_params"):
+            named += [(camel(field), name, match) for name, match in getattr(self, field).items()]
+        for field, name, match in named:
+            if match is not None and match.prefix == "":
+                at = (field, name) if name else (field,)
+                r.error("not-allowed", "an empty prefix takes all; leave the value out to ask that it is there", *at)
 
     @property
     def takes_all(self) -> bool:
@@ -133,8 +143,8 @@ class HTTPRedirect:
 
     ONE_OF = (("port", "derivePort"),)
 
-    uri: str = text()
-    authority: str = text()
+    uri: str = text(f.printable)
+    authority: str = text(f.printable)
     port: int = port(0, low=0)
     derive_port: str | None = one_of("FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT", default=None)
     scheme: str = one_of("", "http", "https")
@@ -148,6 +158,9 @@ class HTTPRedirect:
             r.error("not-allowed", f"{self.redirect_code} is not allowed: 301, 302, 303, 307, 308", "redirectCode")
         elif self.redirect_code not in (0, 301, 302, 303, 307, 308):
             r.warn("not-supported", "Envoy redirects with 301, 302, 303, 307, 308; it will be 301", "redirectCode")
+
+
+LARGEST_BODY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +180,13 @@ class HTTPDirectResponse:
     status: int = whole(200, 599, default=200, needed=True)
     body: HTTPBody | None = sub(HTTPBody)
 
+    def check(self, r: Reading) -> None:
+        """Envoy keeps it in each table, so it is small."""
+        body = self.body
+        size = len((body.string or "").encode()) + len(body.bytes or "") * 3 // 4 if body else 0
+        if size > LARGEST_BODY:
+            r.error("not-allowed", f"{size} bytes are too many: at most {LARGEST_BODY}", "body")
+
 
 @dataclass(frozen=True, slots=True)
 class Delegate:
@@ -181,15 +201,15 @@ class RegexRewrite:
     """The path's parts that match are replaced; `\\1` is a group (RegexRewrite)."""
 
     match: str = text(f.regex)
-    rewrite: str = text()
+    rewrite: str = text(f.printable)
 
 
 @dataclass(frozen=True, slots=True)
 class HTTPRewrite:
     """What of the request is changed before it goes on (HTTPRewrite)."""
 
-    uri: str = text()
-    authority: str = text()
+    uri: str = text(f.printable)
+    authority: str = text(f.printable)
     uri_regex_rewrite: RegexRewrite | None = sub(RegexRewrite)
 
     def check(self, r: Reading) -> None:

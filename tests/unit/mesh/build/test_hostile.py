@@ -8,6 +8,10 @@ import pytest
 
 from mesh.encode import seats, snapshot
 from mesh.encode.messages import decode
+from mesh.model.kinds import kind_of
+from mesh.routing.analysis import problems as analysed
+from mesh.world.events import Key, Upsert
+from mesh.world.index import new_world
 from mesh.world.proxy import Proxy
 from mesh.world.world import World
 from tests.unit.mesh.objects import Object, endpoints, service, sidecar, world_of
@@ -110,3 +114,85 @@ def test_a_gateways_tls_server_has_each_name_once() -> None:
     )
     (chain,) = found(world, snapshot.LISTENER, GATEWAY)["0.0.0.0_443"]["filter_chains"]
     assert chain["filter_chain_match"]["server_names"] == ["a.com"]
+
+
+TO_A = {"route": [{"destination": {"host": "a"}}]}
+ODD: dict[str, list[Object]] = {
+    "types": [istio("VirtualService", "x", hosts={"a": 1}, http="no")],
+    "nulls": [istio("VirtualService", "x", hosts=None, http=None, gateways=None)],
+    "a delegate of itself": [istio("VirtualService", "x", hosts=["b"], http=[{"delegate": {"name": "x"}}])],
+    "delegates in a circle": [
+        istio("VirtualService", "x", http=[{"delegate": {"name": "y"}}]),
+        istio("VirtualService", "y", http=[{"delegate": {"name": "x"}}]),
+    ],
+    "another line": [istio("VirtualService", "x", hosts=["b"], http=[{"rewrite": {"uri": "/a\r\nx: y"}, **TO_A}])],
+    "a large answer": [
+        istio(
+            "VirtualService",
+            "x",
+            hosts=["b"],
+            http=[{"directResponse": {"status": 200, "body": {"string": "é" * 600_000}}}],
+        )
+    ],
+    "an empty prefix": [
+        istio("VirtualService", "x", hosts=["b"], http=[{"match": [{"headers": {"x": {"prefix": ""}}}], **TO_A}])
+    ],
+    "endless weights": [
+        istio(
+            "ServiceEntry",
+            "x",
+            hosts=["x.com"],
+            resolution="STATIC",
+            ports=[{"number": 80, "name": "http", "protocol": "HTTP"}],
+            endpoints=[{"address": f"1.1.1.{one}", "weight": 2**32 - 1} for one in (1, 2)],
+        )
+    ],
+    "all addresses": [
+        istio(
+            "ServiceEntry",
+            "x",
+            hosts=["x.com"],
+            resolution="NONE",
+            addresses=["0.0.0.0/0"],
+            ports=[{"number": 80, "name": "t", "protocol": "TCP"}],
+        )
+    ],
+    "names of nobody": [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": one, "namespace": "default"},
+            "spec": {"type": "ExternalName", "externalName": f"{other}.default.svc.cluster.local"},
+        }
+        for one, other in ("pq", "qp", "ss")
+    ],
+    "a port of the proxy's own": [
+        service("y", "10.96.0.9", ("http", 15090)),
+        istio(
+            "Sidecar",
+            "x",
+            egress=[
+                {"port": {"number": 15090, "protocol": "HTTP", "name": "x"}, "bind": "127.0.0.1", "captureMode": "NONE",
+                 "hosts": ["*/*"]},
+                {"hosts": ["*/*"]},
+            ],
+        ),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_odd_object_costs_its_neighbours_nothing(odd: list[Object]) -> None:
+    good = istio("VirtualService", "good", hosts=["a"], http=[{"directResponse": {"status": 203}}])
+    things = [service("a", "10.96.0.1", ("http", 80)), service("b", "10.96.0.2", ("http", 80)), good, *odd]
+    world = new_world()
+    for thing in things:
+        kind = kind_of(thing)
+        assert kind is not None
+        parsed = kind.parse(thing)
+        world.apply([Upsert(kind.key, Key(parsed.ref.namespace, parsed.ref.name), parsed.value, parsed.problems)])
+    [host] = [one for one in found(world, snapshot.TABLE)["80"]["virtual_hosts"] if one["name"].startswith("a.default")]
+    assert host["routes"][0]["direct_response"]["status"] == 203
+    assert {"0.0.0.0_80", "virtualInbound"} <= set(found(world, snapshot.LISTENER))
+    assert "127.0.0.1_15090" not in found(world, snapshot.LISTENER)
+    analysed(world)
