@@ -16,7 +16,7 @@ from mesh.model.workload import NOWHERE, Pod
 from mesh.routing.analysis import problems
 from mesh.routing.attach import mesh_routes, rulers_of, tcp_routes, tls_routes
 from mesh.routing.route import ConnectionRoute, Route
-from mesh.world.index import Endpoint, ServiceKey, endpoints_of, service_at, services_by_host, targets_of
+from mesh.world.index import Endpoint, ServiceKey, aliases_of, endpoints_of, service_at, services_by_host, targets_of
 from mesh.world.proxy import Scope
 from mesh.world.scopes import scope_of_pod
 from mesh.world.sidecars import sidecar_of
@@ -30,6 +30,7 @@ class OfService:
     `targets` are the pod's ports that each of its ports leads to, by number; `endpoints` where they are.
     `subsets` are the DestinationRule's, each with whether the pod is in it (None where no pod is asked about).
     `routes` are the VirtualServices for its host: the first counts, the others are not heard.
+    `aliases` are the ExternalName Services that lead to it.
     `tables` are the rules that HTTP requests to each port meet, in order; none where they go to the Service as it is.
     `connections` are the rules that connections to each of the other ports meet.
     """
@@ -44,6 +45,7 @@ class OfService:
     routes: tuple[ObjectRef, ...]
     tables: Mapping[int, tuple[Route, ...]]
     connections: Mapping[int, tuple[ConnectionRoute, ...]]
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def _service(
         has_policy=bool(rule and rule.traffic_policy is not None),
         subsets=subsets,
         routes=rulers_of(world, scope, host),
+        aliases=aliases_of(world, host),
         tables={
             port.number: table
             for port in service.ports

@@ -102,7 +102,7 @@ def render(
         made["typed_per_filter_config"] = filters
     made["decorator"] = {"operation": _operation(route, port)}
     if route.origins:
-        made["metadata"] = metadata(route.origins[0])
+        made["metadata"] = metadata(*route.origins)
     return made
 
 
@@ -129,12 +129,14 @@ def cluster_of(target: Target) -> str:
     return str(ClusterName("outbound", target.port, target.subset, target.host)) if target.host else UNKNOWN
 
 
-def metadata(origin: Origin) -> Message:
-    """Which object a route comes from, as Istio writes it; `rule` is ours, for `describe` and `proxy-config route`."""
+def metadata(origin: Origin, *inner: Origin) -> Message:
+    """Which object a route comes from, as Istio writes it; `rule` is ours, for `describe` and `proxy-config route`: its
+    path there, and that of the delegate's rule.
+    """
     kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", origin.ref.kind).lower()
     group = "networking.istio.io" if kind == "virtual-service" else GATEWAY_API.get(kind, "networking.k8s.io")
     path = f"/apis/{group}/v1/namespaces/{origin.ref.namespace}/{kind}/{origin.ref.name}"
-    return {"filter_metadata": {"istio": {"config": path, "rule": origin.path}}}
+    return {"filter_metadata": {"istio": {"config": path, "rule": " > ".join([origin.path, *map(str, inner)])}}}
 
 
 GATEWAY_API = dict.fromkeys(("http-route", "grpc-route", "tls-route", "tcp-route"), "gateway.networking.k8s.io")

@@ -102,6 +102,10 @@ def _service(one: OfService) -> Iterator[str]:
 
     service = one.service
     yield f"Service: {service.name}.{service.namespace}"
+    if service.external_name:
+        yield f"   Another name for {service.external_name}"
+    for alias in one.aliases:
+        yield f"   Also called {alias}"
     for port in one.ports:
         named = f"{port.name} " if port.name else ""
         targets = one.targets.get(port.number)
@@ -118,13 +122,16 @@ def _service(one: OfService) -> Iterator[str]:
         if others:
             yield f"   {'Other subsets' if inside else 'Subsets'}: {', '.join(others)}"
         yield f"   {'Traffic policy' if one.has_policy else 'No traffic policy'} for the whole host"
+    heard = {route.origins[0].ref for table in one.tables.values() for route in table}
+    heard |= {route.origins[0].ref for table in one.connections.values() for route in table if route.origins}
     for rank, ref in enumerate(one.routes):
-        shadowed = " (not heard: the one above is for the same host)" if rank else ""
+        other = "the one above" if rank else "another"
+        shadowed = f" (not heard: {other} is for the same host)" if ref not in heard and (heard or rank) else ""
         yield f"{ref.kind}: {ref.name}.{ref.namespace}{shadowed}"
 
     for number, table in one.tables.items():
         yield f"Requests to port {number}:"
-        rows = [(met(route.match), done(route.action), ", ".join(map(str, route.origins[:1]))) for route in table]
+        rows = [(met(route.match), done(route.action), " > ".join(map(str, route.origins))) for route in table]
         widths = [max(len(row[at]) for row in rows) for at in range(2)]
         for matched, action, origin in rows:
             yield f"   {matched:<{widths[0]}}  {action:<{widths[1]}}  {origin}".rstrip()

@@ -63,9 +63,22 @@ def virtual_services(world: World, one: VirtualService) -> Iterator[Problem]:
     """Two VirtualServices for one host in the mesh: the older counts alone."""
     for index, ruled in enumerate(_ruled(one)):
         other = _ruler(world, ruled)
-        if other != one.meta.ref:
+        if other == one.meta.ref:
+            continue
+        if _speaks_to_all(world.get(*other)):
             message = f"{other} is older and rules {ruled.what} in the mesh; this one has no effect there"
             yield warn(one.meta, "two-for-one-host", message, "hosts", index)
+        else:
+            message = f"{other} is older and rules {ruled.what} in the mesh; this one is for those it says nothing to"
+            yield warn(one.meta, "shadowed", message, "hosts", index)
+
+
+def _speaks_to_all(one: VirtualService) -> bool:
+    """Whether some rule of it is for all clients and ports; else the next for the host may count."""
+    return not one.http or any(
+        not rule.match or any(not (m.source_labels or m.source_namespace or m.port or m.gateways) for m in rule.match)
+        for rule in one.http
+    )
 
 
 # --- DestinationRule: a host's policy, a subset's name ---------------------------------------------------------------

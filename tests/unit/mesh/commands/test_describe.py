@@ -160,3 +160,27 @@ def test_an_object_that_is_left_out_is_told_and_ends_with_5(
 def test_what_is_not_there_is_named(kind: str, files: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["describe", kind, "none.shop", "-f", files]) == 4
     assert f"{kind.title()} shop/none is not in {files}" in capsys.readouterr().err
+
+
+def test_a_delegates_rule_another_name_and_who_is_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def rules(name: str, created: str, *http: dict[str, Any], hosts: tuple[str, ...] = ("web",)) -> dict[str, Any]:
+        spec = {"http": list(http)} | ({"hosts": list(hosts)} if hosts else {})
+        return thing(ISTIO, "VirtualService", name, spec, metadata={"creationTimestamp": created})
+
+    to = {"route": [{"destination": {"host": "web"}}]}
+    objects = [
+        thing("v1", "Service", "web", {"clusterIP": "10.96.0.1", "ports": [{"name": "http", "port": 80}]}),
+        thing("v1", "Service", "old", {"type": "ExternalName", "externalName": "web.shop.svc.cluster.local"}),
+        rules("older", "2026-01-01T00:00:00Z", {"match": [{"sourceLabels": {"app": "other"}}], **to}),
+        rules("root", "2026-02-01T00:00:00Z", {"delegate": {"name": "leaf"}}),
+        rules("leaf", "2026-03-01T00:00:00Z", to, hosts=()),
+    ]
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(objects))
+    assert run(["describe", "service", "web", "-n", "shop", "-f", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "   Also called old.shop.svc.cluster.local\n" in told
+    assert "VirtualService: older.shop (not heard: another is for the same host)\nVirtualService: root.shop\n" in told
+    assert "VirtualService shop/root spec.http[0] > VirtualService shop/leaf spec.http[0]\n" in told
+    assert "this one is for those it says nothing to [shadowed]" in told
+    assert run(["describe", "service", "old", "-n", "shop", "-f", str(tmp_path)]) == 0
+    assert "   Another name for web.shop.svc.cluster.local\n" in capsys.readouterr().out
