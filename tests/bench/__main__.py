@@ -12,9 +12,9 @@ from rich.console import Console
 
 from tests.bench import cluster, growth, interception, pipeline, plot, report, webhook
 from tests.bench.errors import BenchError
-from tests.bench.mesh import control, scale
+from tests.bench.mesh import control, scale, telemetry
 
-SECTIONS = ("pipeline", "webhook", "size", "init", "mesh", "growth", "cluster")
+SECTIONS = ("pipeline", "webhook", "size", "init", "mesh", "telemetry", "growth", "cluster")
 
 
 def main() -> int:
@@ -84,6 +84,7 @@ def _sections(options: argparse.Namespace, folder: Path) -> list[Callable[[], re
         "size": lambda: growth.run(folder, rounds, seconds),
         "init": lambda: interception.run(rounds * 4),
         "mesh": lambda: control.run(folder, rounds),
+        "telemetry": lambda: telemetry.run(rounds, seconds, folder),
         "growth": lambda: scale.run(folder, rounds),
         "cluster": lambda: cluster.run(folder, rounds * 15),
     }

@@ -51,7 +51,7 @@ class Bookinfo:
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.cluster, self.namespace = cluster, namespace
         pods = cluster.get("pods", namespace=namespace, selector="app=client")
-        self._client = pods[0]["metadata"]["name"]
+        self.client = pods[0]["metadata"]["name"]
         self.gateway = cluster.get("service", "istio-ingressgateway", namespace=NAMESPACE)["spec"]["clusterIP"]
 
     def apply(self, *objects: Object) -> None:
@@ -64,7 +64,7 @@ class Bookinfo:
 
     def ask(self, url: str, times: int = 1, at_once: int = 1, **headers: str) -> list[tuple[int, Any]]:
         """Requests from the client pod, by its sidecar; (status, what was answered) for each."""
-        command = ["exec", self._client, "-c", "app", "--", "python", "-c", ASK, url]
+        command = ["exec", self.client, "-c", "app", "--", "python", "-c", ASK, url]
         out = self.cluster.kubectl(
             "-n", self.namespace, *command, json.dumps(headers), str(times), str(at_once), timeout=180
         )
