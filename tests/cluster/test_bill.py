@@ -29,7 +29,7 @@ import collections, http.client, json, sys, threading, time
 times, ended, answers, failed = int(sys.argv[1]), threading.Event(), collections.Counter(), []
 if not times:
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-connection = http.client.HTTPConnection("bill", 80, timeout=10)
+connection = http.client.HTTPConnection("bill", 80, timeout=60)
 while not ended.is_set() and (not times or answers.total() + len(failed) < times):
     try:
         connection.request("GET", "/")
