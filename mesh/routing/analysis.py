@@ -196,4 +196,5 @@ _CHECKS: Mapping[str, tuple[Callable[[World, Any], Iterator[Problem]], ...]] = {
     "ServiceEntry": (rivals.service_entries,),
     "Sidecar": (rivals.sidecars,),
     "Gateway": (unmet.gateways, rivals.gateways),
+    "Telemetry": (unmet.providers, rivals.telemetries),
 }

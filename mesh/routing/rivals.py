@@ -12,6 +12,7 @@ from mesh.model.problem import Problem
 from mesh.model.reading import DOMAIN, Key, spelled
 from mesh.model.serviceentry import ServiceEntry
 from mesh.model.sidecar import Sidecar
+from mesh.model.telemetry import Telemetry
 from mesh.model.virtualservice import VirtualService
 from mesh.routing.backends import whole_name
 from mesh.world.index import joined_entries, services_by_host
@@ -158,6 +159,29 @@ def sidecars(world: World, one: Sidecar) -> Iterator[Problem]:
         other = _pickers(world)[wanted]
         if other != one.meta.ref:
             yield warn(one.meta, "two-sidecars", f"{other} is older and for the same pods; this one has no effect")
+
+
+# --- Telemetry: a namespace's pods -----------------------------------------------------------------------------------
+
+
+def _watched(one: Telemetry) -> Iterator[Wanted]:
+    if one.targets:
+        yield from (Wanted(f"{one.meta.namespace} {target.kind} {target.name}") for target in one.targets)
+    else:
+        yield Wanted(f"{one.meta.namespace} {sorted(one.labels.items())}")
+
+
+@query
+def _watchers(world: World) -> Mapping[Wanted, ObjectRef]:
+    return _first(world, "Telemetry", _watched)
+
+
+def telemetries(world: World, one: Telemetry) -> Iterator[Problem]:
+    """Two Telemetry objects for the same pods: the older counts."""
+    for wanted in _watched(one):
+        other = _watchers(world)[wanted]
+        if other != one.meta.ref:
+            yield warn(one.meta, "two-telemetries", f"{other} is older and for the same pods; this one has no effect")
 
 
 # --- Gateway: a name with a certificate ------------------------------------------------------------------------------

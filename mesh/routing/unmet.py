@@ -8,6 +8,7 @@ from mesh.model.destinationrule import DestinationRule
 from mesh.model.gateway import Gateway
 from mesh.model.meta import ObjectRef
 from mesh.model.problem import Problem
+from mesh.model.telemetry import Telemetry
 from mesh.model.virtualservice import VirtualService
 from mesh.routing.delegate import rules_of
 from mesh.routing.rivals import warn
@@ -15,6 +16,7 @@ from mesh.world.index import labels_by_item
 from mesh.world.memo import query
 from mesh.world.scopes import policies_of
 from mesh.world.sidecars import exported, mesh_config
+from mesh.world.telemetry import provider_named
 from mesh.world.world import World
 
 
@@ -22,6 +24,20 @@ from mesh.world.world import World
 def knows_pods(world: World) -> bool:
     """Files may have Services without pods; then nobody can tell."""
     return any(pod.ip for pod in world.all("Pod").values())
+
+
+def providers(world: World, one: Telemetry) -> Iterator[Problem]:
+    """Providers that a Telemetry names; of files without the mesh configuration nobody can tell."""
+    if not world.all("MeshConfig"):
+        return
+    fields = (("tracing", one.tracing), ("metrics", one.metrics), ("accessLogging", one.access_logging))
+    for field, entries in fields:
+        for index, entry in enumerate(entries):
+            for number, named in enumerate(entry.providers):
+                if provider_named(world, named.name) is None:
+                    there = ", ".join(sorted(known.name for known in mesh_config(world).extension_providers)) or "none"
+                    words = f"the mesh configuration has no extension provider {named.name}; it has {there}"
+                    yield warn(one.meta, "no-provider", words, field, index, "providers", number, "name")
 
 
 @query

@@ -20,6 +20,7 @@ import yaml
 
 from tests.cluster.charts import CHART
 from tests.cluster.harness import NAMESPACE, ROOT, Cluster, eventually
+from tests.cluster.test_bill import istio
 from tests.cluster.test_bookinfo import SUBSETS, Bookinfo, application, mesh, rule, to
 from tests.kernel.netns import inside
 from tests.parts import Collector, Prometheus, Zipkin
@@ -248,6 +249,10 @@ def test_every_panel_shows_something(board: str, busy: Bookinfo, prometheus: Pro
         return re.sub(r"\$(\w+)", lambda name: {"__rate_interval": "1m", **wanted}[name[1]], text)
 
     def found() -> None:
+        if board == "pymesh":
+            # something for proxies to be told
+            pool = {"tcp": {"maxConnections": 100 + int(time.time()) % 1000}}
+            busy.apply(istio("DestinationRule", "httpbin", host="httpbin", trafficPolicy={"connectionPool": pool}))
         for one in told["templating"]["list"]:
             if one["type"] == "query":
                 metric, label = re.fullmatch(r"label_values\((.*), (\w+)\)", filled(one["query"]["query"])).groups()  # type: ignore[union-attr]

@@ -175,6 +175,17 @@ ENTRY = (
     "endpoints: [{{address: 10.9.0.1}}]}}"
 )
 RESPOND = "directResponse: {status: 200}"
+MESH_CONFIG = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "extensionProviders: [{name: z, zipkin: {service: z.a, port: 1}}]"}
+"""
+
+
+def telemetry(name: str, provider: str) -> str:
+    spec = f"{{tracing: [{{providers: [{{name: {provider}}}]}}]}}"
+    return thing("Telemetry", name, spec).replace("networking.istio.io", "telemetry.istio.io")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +200,9 @@ RESPOND = "directResponse: {status: 200}"
          "two-certificates Gateway b spec.servers[0].hosts[0]"),
         ([thing("Sidecar", "a", "{egress: [{hosts: ['*/*']}]}"), thing("Sidecar", "b", "{egress: [{hosts: [./*]}]}")],
          "two-sidecars Sidecar b spec"),
+        ([telemetry("a", "z"), telemetry("b", "z"), MESH_CONFIG], "two-telemetries Telemetry b spec"),
+        ([telemetry("a", "nobody"), MESH_CONFIG], "no-provider Telemetry a spec.tracing[0].providers[0].name"),
+        ([telemetry("a", "nobody")], ""),  # without the mesh configuration nobody can tell
         ([thing("ServiceEntry", "a", ENTRY.format("x.com", "STATIC")),
           thing("ServiceEntry", "b", ENTRY.format("x.com", "STATIC"))], ""),
         ([thing("ServiceEntry", "a", ENTRY.format("x.com", "STATIC")),
