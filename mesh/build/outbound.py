@@ -58,28 +58,28 @@ DECLARED_TIMEOUT, UNDECLARED_TIMEOUT = "5s", "1s"
 
 
 class Bind(NamedTuple):
-    """Where a listener stands; an address of 0.0.0.0 takes what no other does."""
+    """Where a listener stands; an address of 0.0.0.0 takes what no other does.
+
+    `bound`: it has a socket of its own, for an app that calls it there (captureMode NONE).
+    """
 
     address: str
     port: int
+    bound: bool = False
 
     @property
     def name(self) -> str:
-        """As Istio names it."""
-        return f"{self.address}_{self.port}"
+        """As Istio names it. One with a socket never has the name of one without: that update ends Envoy (1.40)."""
+        return f"{self.address}_{self.port}" + ("_bound" if self.bound else "")
 
 
 class Binding(NamedTuple):
-    """A port of a host at a listener. `networks` are the destinations it is for, where the listener is at any.
-
-    `bound`: the listener has a socket of its own, for an app that calls it there (captureMode NONE).
-    """
+    """A port of a host at a listener. `networks` are the destinations it is for, where the listener is at any."""
 
     key: ServiceKey
     port: int
     kind: Literal["http", "auto", "tcp"]
     networks: tuple[str, ...] = ()
-    bound: bool = False
 
 
 Kind = Literal["http", "auto", "tcp"]
@@ -95,11 +95,12 @@ def listener_binds(world: World, scope: Scope) -> Mapping[Bind, tuple[Binding, .
     made: dict[Bind, tuple[Binding, ...]] = {}
     for one in (None,) if egress is None else egress:
         found: dict[Bind, list[tuple[tuple[str, str, str], Binding]]] = {}
+        taken = {(bind.address, bind.port) for bind in made}
         for key in known_services(world, scope).values():
             service = service_at(world, key)
             if service is not None and (one is None or one.names(service.namespace, key.host)):
                 for bind, binding in bindings_of(world, key, one if one and one.port else None):
-                    if bind not in made:
+                    if (bind.address, bind.port) not in taken:
                         found.setdefault(bind, []).append((service.meta.age, binding))
         made |= {bind: _together(binding for _, binding in sorted(all_)) for bind, all_ in found.items()}
     return dict(sorted(made.items()))
@@ -126,9 +127,13 @@ def bindings_of(world: World, key: ServiceKey, egress: Egress | None) -> tuple[t
                 continue
             kind = kind_of(protocol_named(egress.protocol) if egress else port.protocol)
             bound = egress is not None and not egress.captured
-            where = egress.bind or (LOCAL if bound else "") if egress else ""
+            where = egress.bind if egress else ""
+            if bound and where in ("", *UNSPECIFIED):
+                where = (
+                    LOCAL  # only the app calls there; at every address it would stand in the way of what is captured
+                )
             if where:
-                found.append((Bind(where, port.number), Binding(key, port.number, kind, bound=bound)))
+                found.append((Bind(where, port.number, bound), Binding(key, port.number, kind)))
             elif kind == "http":
                 found.append((Bind(ANY, port.number), Binding(key, port.number, kind)))
             else:
@@ -177,7 +182,7 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
     bindings = bindings_at(world, scope, bind)
     if not bindings:
         return None
-    if (bind.address == ANY or bindings[0].bound) and bind.port in SIDECAR_PORTS:
+    if (bind.address == ANY or bind.bound) and bind.port in SIDECAR_PORTS:
         raise OwnPortError(bind.port)
     http = next((one for one in bindings if one.kind == "http"), None)
     bytes_ = [one for one in bindings if one.kind != "http"]
@@ -196,7 +201,7 @@ def listener(world: World, scope: Scope, bind: Bind) -> Message | None:
     made: Message = {
         "name": bind.name,
         "address": address(bind.address, bind.port),
-        "bind_to_port": bindings[0].bound,
+        "bind_to_port": bind.bound,
         "traffic_direction": "OUTBOUND",
         "filter_chains": chains,
         "default_filter_chain": default or unknown_chain(world, scope),

@@ -194,5 +194,5 @@ def test_an_odd_object_costs_its_neighbours_nothing(odd: list[Object]) -> None:
     [host] = [one for one in found(world, snapshot.TABLE)["80"]["virtual_hosts"] if one["name"].startswith("a.default")]
     assert host["routes"][0]["direct_response"]["status"] == 203
     assert {"0.0.0.0_80", "virtualInbound"} <= set(found(world, snapshot.LISTENER))
-    assert "127.0.0.1_15090" not in found(world, snapshot.LISTENER)
+    assert "127.0.0.1_15090_bound" not in found(world, snapshot.LISTENER)
     analysed(world)
