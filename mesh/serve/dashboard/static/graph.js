@@ -105,7 +105,7 @@ function drawn(parts, whole, at) {
   const across = Math.max(WIDTH, room - (picked && innerWidth > 1000 ? 330 : 0));
   const boxes = parts.nodes.map((node) => ({ id: node.id, width: wide, height: heightOf(node) }));
   const { places, width, height } = layout(boxes, parts.edges.map((edge) => [edge.from.id, edge.to.id]), { down, across });
-  const scale = zoom || Math.max(0.55, Math.min(1, across / width));
+  const scale = zoom || Math.max(0.75, Math.min(1, across / width));
   const touches = (edge) => picked && (edge.from === picked || edge.to === picked);
   const lines = parts.edges.filter((edge) => edge.from !== edge.to).map((edge) => curve(edge, places, wide, down));
   const busiest = Math.max(1e-9, ...parts.edges.map((edge) => edge.rate));
