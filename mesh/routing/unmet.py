@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mesh.model.destinationrule import DestinationRule
 from mesh.model.gateway import Gateway
@@ -30,7 +31,9 @@ def providers(world: World, one: Telemetry) -> Iterator[Problem]:
     """Providers that a Telemetry names; of files without the mesh configuration nobody can tell."""
     if not world.all("MeshConfig"):
         return
-    fields = (("tracing", one.tracing), ("metrics", one.metrics), ("accessLogging", one.access_logging))
+    fields: tuple[tuple[str, tuple[Any, ...]], ...] = (
+        ("tracing", one.tracing), ("metrics", one.metrics), ("accessLogging", one.access_logging),
+    )  # fmt: skip
     for field, entries in fields:
         for index, entry in enumerate(entries):
             for number, named in enumerate(entry.providers):
