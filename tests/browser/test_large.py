@@ -84,7 +84,7 @@ class Answer(BaseHTTPRequestHandler):
 def links(query: str) -> bytes:
     result = []
     for number in range(LINKS):
-        source, to = number % SERVICES, (number * 7 + 3) % SERVICES
+        source, to = number % SERVICES, (number * 7 + number // SERVICES * 13 + 3) % SERVICES
         of = [(f"service-{one}", f"team-{one % NAMESPACES}") for one in (source, to, to)]
         values = ("source", *(text for pair in of for text in pair))
         result.append({"metric": dict(zip(LABELS, values, strict=True)), "value": [0, str(number % 97 + 0.5)]})
@@ -101,6 +101,7 @@ def large() -> Iterator[tuple[World, Prometheus]]:
         made.write("many", services())
         stack.enter_context(made)
         prometheus = Prometheus(made.wire)
+        stack.callback(prometheus.server_close)
         stack.callback(prometheus.shutdown)
         # half a thousand streams of the real protocol: they ask, and never answer
         streams = [sys.executable, "-m", "tests.browser.streams", str(made.folder / XDS), str(PROXIES)]
