@@ -229,11 +229,11 @@ def test_istio_s_own_queries_find_what_they_look_for(prometheus: Prometheus) -> 
             assert any(value > 0 for _, value in series), (name, series)
             print(f"\n{name}\n  {query}\n    " + "\n    ".join(f"{labels} {value:g}" for labels, value in series))
         versions = {labels["destination_workload"] for labels, _ in prometheus.query(OF_ISTIO["service: requests"])}
-        assert versions == {"reviews-v1", "reviews-v2", "reviews-v3"}
+        assert versions >= {"reviews-v1", "reviews-v2", "reviews-v3"}
         sources = {
             labels["source_workload"] for labels, _ in prometheus.query(OF_ISTIO["workload: incoming by source"])
         }
-        assert sources == {"reviews-v2", "reviews-v3"}
+        assert sources >= {"reviews-v2", "reviews-v3"}
 
     eventually(found, 180)
 
