@@ -8,12 +8,27 @@ import pytest
 
 FIGURES = pytest.StashKey[list[str]]()
 
+LONG_SECONDS = 60
+
 Tell = Callable[[str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long drills take that could go on."""
     parser.addoption("--drill-seconds", type=float, default=10, help="how long a drill goes on (default %(default)s)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker."""
+    config.addinivalue_line("markers", "long: a drill that is run from --drill-seconds 60 on")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Takes out the drills that are for longer runs."""
+    if config.getoption("--drill-seconds") < LONG_SECONDS:
+        out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture(scope="session")

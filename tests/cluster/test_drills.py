@@ -167,6 +167,7 @@ def crowd(mesh: Cluster, bill: str) -> Iterator[str]:
     mesh.kubectl("-n", bill, "delete", f"deployment/{CROWD}", "--wait=false")
 
 
+@pytest.mark.long
 def test_churn_and_rollouts_cost_no_request(mesh: Cluster, crowd: str, seconds: float, tell: Tell) -> None:
     mesh.apply(*rules(50), namespace=crowd)
     api, ended, rollouts = Api(mesh, crowd), threading.Event(), list[float]()
@@ -273,6 +274,7 @@ def served_by(ip: str) -> Any:
     return x509.load_pem_x509_certificate(ssl.get_server_certificate((ip, 15012)).encode())
 
 
+@pytest.mark.long
 def test_rights_that_are_taken_away_empty_nothing(mesh: Cluster, bill: str, tell: Tell) -> None:
     """What may no longer be listed is not gone; a replica that starts then serves nobody."""
     available()
@@ -321,6 +323,7 @@ def is_ready(pid: int) -> bool:
     return True
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("port", [15012, 15014, 15017])
 def test_garbage_harms_nobody(mesh: Cluster, bill: str, port: int, tell: Tell) -> None:
     """10 MiB of it, raw and by TLS, at each replica, while everybody is told of changes."""
