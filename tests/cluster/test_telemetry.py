@@ -12,7 +12,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -339,9 +338,14 @@ def test_opentelemetry_by_grpc_with_its_own_headers_and_logs(
     print(shown(trace))
     known = {span["id"] for span in trace}
     assert len([span for span in trace if span.get("parentId") not in known]) == 1, shown(trace)
-    said = Path(collector.log).read_text()
-    assert "path: Str(/productpage?otel)" in said
-    assert "code: Str(200)" in said
+
+    def written() -> None:
+        observed.ask("http://productpage:9080/productpage?otel")
+        said = collector.log.read_text()
+        assert "path: Str(/productpage?otel)" in said
+        assert "code: Str(200)" in said
+
+    eventually(written, 60)
 
 
 def test_a_collector_that_is_gone_or_never_answers_costs_no_request(observed: Bookinfo) -> None:
