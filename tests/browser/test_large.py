@@ -105,7 +105,7 @@ def large() -> Iterator[tuple[World, Prometheus]]:
         stack.callback(prometheus.shutdown)
         # half a thousand streams of the real protocol: they ask, and never answer
         streams = [sys.executable, "-m", "tests.browser.streams", str(made.folder / XDS), str(PROXIES)]
-        process = subprocess.Popen(streams, cwd=ROOT, stdin=subprocess.PIPE)
+        process = subprocess.Popen(streams, cwd=ROOT, stdin=subprocess.DEVNULL)
         stack.callback(process.wait)
         stack.callback(process.kill)
         wait(lambda: (made.debug("proxies") or b"").count(b'"stream-') >= 2 * PROXIES, made.log)
@@ -165,6 +165,7 @@ def test_a_prometheus_at_fault_is_named_and_costs_the_calls_alone(
 ) -> None:
     _, prometheus = large
     prometheus.mode = mode
+    prometheus.free.clear()
     try:
         shown: Page = page.page
         shown.goto("about:blank")

@@ -53,7 +53,7 @@ export function view(state, at) {
         whole.calls || traffic?.prometheus ? segments("window", "Time", WINDOWS.map(([seconds, words]) => [String(seconds), words]), String(window_of(at))) : null,
         segments("as", "Shown as", [["", "Graph"], ["table", "Table"]], table ? "table" : "")),
       !whole.calls && traffic ? h("p", { class: "note info", "data-key": "why" }, h("strong", {}, "No calls are known. "),
-        traffic.prometheus ? `Prometheus ${traffic.prometheus}: ` : "", traffic.why || "nobody called anybody in this time", ". Shown is where rules and gateways send.") : null,
+        traffic.prometheus && !traffic.why?.startsWith("Prometheus ") ? `Prometheus ${traffic.prometheus}: ` : "", traffic.why || "nobody called anybody in this time", ". Shown is where rules and gateways send.") : null,
       traffic?.left_off ? h("p", { class: "note" }, `${plural(traffic.left_off, "call")} of the least traffic are left off.`) : null,
       waiting(state) ? h("p", { class: "empty" }, "Asking …") : none ? empty(services, state.failed) : table ? asTable(parts, whole, at) : drawn(parts, whole, at)),
   ];
