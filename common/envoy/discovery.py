@@ -17,17 +17,28 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Final
 
-from common.envoy.parts import Message, access_logs, cluster, endpoint, extension, tcp_proxy, typed, wildcard
+from common.envoy.parts import (
+    EXTENSIONS,
+    Message,
+    access_logs,
+    cluster,
+    endpoint,
+    extension,
+    tcp_proxy,
+    typed,
+    wildcard,
+)
 from common.envoy.sidecar import Discovery, Sidecar
 from common.envoy.traffic import KEEPALIVE, OUTBOUND, passthrough
 
 XDS: Final = "xds-grpc"
 # Where a pod of the profile mesh has what it needs to be known; the token is for this audience alone.
 FOLDER: Final = "/var/run/secrets/pymesh"
-CA, TOKEN = f"{FOLDER}/root-cert.pem", f"{FOLDER}/token"
+CA, TOKEN = f"{FOLDER}/root-cert.json", f"{FOLDER}/token"
 AUDIENCE: Final = "pymesh"
-# The ConfigMap with root-cert.pem that the control plane keeps in every namespace.
+# The ConfigMap with root-cert.json, and the same as PEM, that the control plane keeps in every namespace.
 CA_CONFIG_MAP: Final = "pymesh-ca-root-cert"
+ROOT_SECRET: Final = "root-cert"
 FALLBACK: Final = "virtualOutbound-fallback"
 FALLBACK_CLUSTER: Final = f"{OUTBOUND}-fallback"
 FETCH_TIMEOUT: Final = "3s"
@@ -149,8 +160,31 @@ def _token(path: str) -> Message:
     )
 
 
+def root_secret(bundle: str) -> Message:
+    """What `CA` holds: authorities (PEM) as SDS has them, for Envoy reads a `trusted_ca` of the bootstrap only once."""
+    secret = {
+        "@type": EXTENSIONS + "transport_sockets.tls.v3.Secret",
+        "name": ROOT_SECRET,
+        "validation_context": {"trusted_ca": {"inline_string": bundle}},
+    }
+    return {"resources": [secret]}
+
+
 def _tls(to: Discovery) -> Message:
     name = to.server_name or to.host
+    theirs: Message = {"match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}]}
+    if to.ca.endswith(".json"):
+        # kubelet replaces the folder's files as one, by moving a link in it
+        source = {"path": to.ca, "watched_directory": {"path": to.ca.rpartition("/")[0] or "/"}}
+        config = {"path_config_source": source, "resource_api_version": "V3"}
+        trusted = {
+            "combined_validation_context": {
+                "default_validation_context": theirs,
+                "validation_context_sds_secret_config": {"name": ROOT_SECRET, "sds_config": config},
+            }
+        }
+    else:
+        trusted = {"validation_context": theirs | {"trusted_ca": {"filename": to.ca}}}
     return extension(
         "envoy.transport_sockets.tls",
         "transport_sockets.tls.v3.UpstreamTlsContext",
@@ -158,12 +192,6 @@ def _tls(to: Discovery) -> Message:
         common_tls_context={
             "alpn_protocols": ["h2"],
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
-            "validation_context": {
-                "trusted_ca": {
-                    "filename": to.ca,
-                    "watched_directory": {"path": to.ca.rpartition("/")[0] or "/"},
-                },
-                "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}],
-            },
+            **trusted,
         },
     )

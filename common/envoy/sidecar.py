@@ -28,7 +28,8 @@ class Discovery:
     """Where the control plane answers xDS: `host` is an IP address or a DNS name.
 
     `ca` and `token` are files in the pod: the authorities that may have signed the control plane's certificate, and the
-    service account token by which the proxy proves who it is, read again whenever it is replaced. Without `ca` the
+    service account token by which the proxy proves who it is, read again whenever it is replaced. `ca` is read again if
+    it ends with .json and holds a Secret for SDS (`discovery.root_secret`), and once if it is PEM. Without it the
     stream is plain HTTP/2. `server_name` is the name that the certificate must have, where it is not `host`.
     """
 

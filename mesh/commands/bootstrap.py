@@ -51,7 +51,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     asked = parser.add_argument_group("the control plane")
     asked.add_argument("--xds-address", metavar="HOST:PORT", default="127.0.0.1:15010", help="(default: %(default)s)")
-    asked.add_argument("--tls-ca", metavar="FILE", default="", help="whom Envoy trusts to have signed its certificate")
+    asked.add_argument(
+        "--tls-ca",
+        metavar="FILE",
+        default="",
+        help="whom Envoy trusts to have signed its certificate: PEM, or a .json of SDS, read again when it changes",
+    )
     asked.add_argument("--server-name", metavar="NAME", default="", help="whose certificate it is (default: HOST)")
     asked.add_argument(
         "--token", metavar="FILE", default="", help="the service account's token, by which Envoy is known"

@@ -10,6 +10,7 @@ the old one and the new one, and a certificate of the new one is served a while 
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -19,12 +20,12 @@ from typing import Any, Final
 
 from common import cabundle, tls
 from common.authority import shared_authority
-from common.envoy.discovery import CA, CA_CONFIG_MAP
+from common.envoy.discovery import CA, CA_CONFIG_MAP, root_secret
 from common.errors import KubernetesError
 from common.kube import Kubernetes
 from common.tls import KeyPair
 
-KEY: Final = CA.rpartition("/")[2]
+SDS_KEY, PEM_KEY = CA.rpartition("/")[2], "root-cert.pem"
 FIELD_MANAGER: Final = "pymesh"
 LOOK_SECONDS: Final = 60.0
 # A kubelet brings a changed ConfigMap to its volume within about a minute and a half.
@@ -47,13 +48,14 @@ class Roots:
     def spread(self, bundle: bytes, namespaces: Mapping[str, Mapping[str, Any]]) -> bool:
         """Writes what is missing; True where that was all that was missing."""
         complete = True
+        data = {PEM_KEY: bundle.decode(), SDS_KEY: json.dumps(root_secret(bundle.decode()))}
         for name in [name for name in self._written if name not in namespaces]:
             del self._written[name]
         for name, namespace in namespaces.items():
             ends = (namespace.get("status") or {}).get("phase") == "Terminating"
             if ends or self._written.get(name) == bundle:
                 continue
-            fields = {"data": {KEY: bundle.decode()}}
+            fields = {"data": data}
             try:
                 self._apply("ConfigMap", CA_CONFIG_MAP, fields, FIELD_MANAGER, namespace=name)
             except KubernetesError as error:

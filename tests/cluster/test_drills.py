@@ -27,6 +27,7 @@ import yaml
 from cryptography import x509
 
 from common import tls
+from common.envoy.discovery import CA
 from tests.cluster import planes
 from tests.cluster.harness import NAMESPACE, Cluster, eventually, run_cluster
 from tests.cluster.objects import deployment, pod_spec, service
@@ -356,10 +357,6 @@ def garbage(ip: str, port: int, *, wrapped: bool) -> None:
             connection.sendall(noise)
 
 
-# Last, for the proxies stay away: though the file holds both authorities, an Envoy that runs does not connect again.
-@pytest.mark.xfail(
-    reason="a proxy that runs does not take another authority from its file; by SDS it would", strict=True
-)
 def test_the_authority_is_renewed(mesh: Cluster, bill: str, tell: Tell) -> None:
     """As a replica does when the old one grows old; then everybody is served with a certificate of the new one."""
     available()
@@ -373,9 +370,10 @@ def test_the_authority_is_renewed(mesh: Cluster, bill: str, tell: Tell) -> None:
 
             def trusted() -> None:
                 for pid in planes.pids("istio-proxy").values():
-                    bundle = Path(f"/proc/{pid}/root/var/run/secrets/pymesh/root-cert.pem").read_bytes()
-                    assert made.certificate.strip() in bundle
-                    assert before.strip() in bundle
+                    secret = json.loads(Path(f"/proc/{pid}/root{CA}").read_text())["resources"][0]
+                    bundle = secret["validation_context"]["trusted_ca"]["inline_string"]
+                    assert made.certificate.decode().strip() in bundle
+                    assert before.decode().strip() in bundle
 
             eventually(trusted, 180)
         planes.kill("pymesh")  # they come again with certificates of the new one

@@ -17,6 +17,7 @@ import pytest
 
 from common import tls
 from common.envoy import Discovery, local
+from common.envoy.discovery import root_secret
 from common.envoy.parts import http_manager
 from demo.network import Network, address, address6
 from tests.kernel.netns import inside
@@ -159,7 +160,7 @@ class Streams(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         assert details.method == "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-        self.tokens.append(dict(details.invocation_metadata)["authorization"])
+        self.tokens.append(dict(details.invocation_metadata).get("authorization", ""))
         return grpc.stream_stream_rpc_method_handler(self._stream)
 
     def _stream(self, _requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -170,6 +171,15 @@ class Streams(grpc.GenericRpcHandler):  # type: ignore[misc]
         yield b""
 
 
+def write(folder: Path, version: str, **files: str) -> None:
+    """As kubelet does: a new folder, and a link that is moved to it."""
+    (folder / f"..{version}").mkdir()
+    for name, content in files.items():
+        (folder / f"..{version}" / name).write_text(content)
+    (folder / "..new").symlink_to(f"..{version}")
+    (folder / "..new").rename(folder / "..data")
+
+
 def test_it_trusts_the_authority_and_shows_the_newest_token(start_pod: PodFactory, folder: Path) -> None:
     authority = tls.new_authority("test", tls.now())
     pair = tls.issue(authority, ["pymesh.pysidecar.svc"], tls.now())
@@ -178,16 +188,8 @@ def test_it_trusts_the_authority_and_shows_the_newest_token(start_pod: PodFactor
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers((streams,))
 
-    def write(token: str) -> None:
-        """As kubelet does: a new folder, and a link that is moved to it."""
-        version = folder / f"..{token}"
-        version.mkdir()
-        (version / "token").write_text(token)
-        (folder / "..new").symlink_to(version.name)
-        (folder / "..new").rename(folder / "..data")
-
     def before(network: Network, _message: dict[str, Any]) -> None:
-        write("first")
+        write(folder, "first", token="first")
         (folder / "token").symlink_to("..data/token")
         with inside(network.netns("pod")):
             server.add_secure_port("127.0.0.1:15012", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
@@ -197,7 +199,7 @@ def test_it_trusts_the_authority_and_shows_the_newest_token(start_pod: PodFactor
     try:
         start_pod(discovery=discovery, before=before)
         wait_for(lambda: streams.tokens == ["Bearer first"])
-        write("second")
+        write(folder, "second", token="second")
         time.sleep(0.5)  # inotify tells Envoy; nothing else shows that it knows
         streams.ends = 1
         wait_for(lambda: len(streams.tokens) > 1)
@@ -205,3 +207,45 @@ def test_it_trusts_the_authority_and_shows_the_newest_token(start_pod: PodFactor
     finally:
         streams.ends = 10**9
         server.stop(0).wait()
+
+
+def test_it_takes_another_authority_while_it_runs(start_pod: PodFactory, folder: Path) -> None:
+    old, new = (tls.new_authority("test", tls.now()) for _ in range(2))
+    started: list[grpc.Server] = []
+    inside_pod: list[Path] = []
+
+    def serve(authority: tls.KeyPair) -> Streams:
+        pair, streams = tls.issue(authority, ["pymesh.pysidecar.svc"], tls.now()), Streams()
+        server = grpc.server(futures.ThreadPoolExecutor(4))
+        server.add_generic_rpc_handlers((streams,))
+        with inside(inside_pod[0]):
+            server.add_secure_port("127.0.0.1:15012", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+        server.start()
+        started.append(server)
+        return streams
+
+    def trust(version: str, *authorities: tls.KeyPair) -> None:
+        bundle = "".join(one.certificate.decode() for one in authorities)
+        write(folder, version, **{"root.json": json.dumps(root_secret(bundle))})
+
+    first: list[Streams] = []
+
+    def before(network: Network, _message: dict[str, Any]) -> None:
+        inside_pod.append(network.netns("pod"))
+        trust("one", old)
+        (folder / "root.json").symlink_to("..data/root.json")
+        first.append(serve(old))
+
+    discovery = Discovery("127.0.0.1", 15012, str(folder / "root.json"), server_name="pymesh.pysidecar.svc")
+    try:
+        start_pod(discovery=discovery, before=before)
+        wait_for(lambda: len(first[0].tokens) == 1)
+        started.pop().stop(0).wait()
+        second = serve(new)
+        time.sleep(2)  # long enough for it to have tried
+        assert second.tokens == []
+        trust("two", old, new)
+        wait_for(lambda: len(second.tokens) == 1)
+    finally:
+        for server in started:
+            server.stop(0).wait()

@@ -39,7 +39,7 @@ initContainers:
       - --labels={{ .labels }}
       - --service-account=$(SERVICE_ACCOUNT)
       - --xds-address={{ include "pysidecar.name" (dict "root" .root "program" "pymesh") }}.{{ .root.Release.Namespace }}.svc:15012
-      - --tls-ca=/var/run/secrets/pymesh/root-cert.pem
+      - --tls-ca=/var/run/secrets/pymesh/root-cert.json
       - --token=/var/run/secrets/pymesh/token
       - --output=/etc/envoy/envoy.json
     env:
@@ -107,5 +107,5 @@ volumes:
     projected:
       sources:
         - serviceAccountToken: {path: token, expirationSeconds: 43200, audience: pymesh}
-        - configMap: {name: pymesh-ca-root-cert, items: [{key: root-cert.pem, path: root-cert.pem}]}
+        - configMap: {name: pymesh-ca-root-cert, items: [{key: root-cert.json, path: root-cert.json}]}
 {{- end }}

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common import tls
-from common.envoy.discovery import FOLDER
+from common.envoy.discovery import FOLDER, root_secret
 from common.envoy.settings import envoy_bootstrap, seconds
 from demo.pod import expand
 
@@ -31,7 +31,8 @@ def as_envoy_gets_it(text: str) -> str:
 def files() -> str:
     """A folder with an authority's certificate and a token, as kubelet mounts one."""
     folder = Path(tempfile.mkdtemp())
-    (folder / "root-cert.pem").write_bytes(tls.new_authority("test", tls.now()).certificate)
+    authority = tls.new_authority("test", tls.now()).certificate.decode()
+    (folder / "root-cert.json").write_text(json.dumps(root_secret(authority)))
     (folder / "token").write_text("token")
     return str(folder)
 
@@ -165,7 +166,7 @@ def test_node_is_what_a_control_plane_needs() -> None:
 
 def test_size_stays_small_beside_what_a_pod_may_have() -> None:
     fixed, probed = len(envoy_bootstrap()), len(envoy_bootstrap(probers={"/app-health/a/livez": HTTP}))
-    assert fixed < 16_000
+    assert fixed < 18_000  # of the 128 KiB that Linux lets one argument have; the page of metrics is 3 KB of it
     assert probed - fixed < 1_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ class Api:
             raise KubernetesError("no", status=403)
         self.applied.append(namespace)
         self.data[namespace] = fields["data"]["root-cert.pem"]
+        (secret,) = json.loads(fields["data"]["root-cert.json"])["resources"]
+        assert secret["validation_context"]["trusted_ca"]["inline_string"] == self.data[namespace]
 
 
 def test_each_namespace_is_written_once_for_each_bundle() -> None:
