@@ -69,7 +69,6 @@ def origins_of(world: World, scope: Scope, name: ClusterName) -> tuple[ObjectRef
     return (*refs, key.ref) if key else refs
 
 
-@query
 def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
     """An outbound cluster (cluster.v3.Cluster)."""
     key = visible_services(world, scope).get(name.host)
@@ -175,7 +174,6 @@ def passthrough(*, counted: bool = False) -> list[Message]:
     return both
 
 
-@query
 def assignment(world: World, scope: Scope, name: ClusterName) -> Message | None:
     """The endpoints of an EDS cluster (endpoint.v3.ClusterLoadAssignment)."""
     key = visible_services(world, scope).get(name.host)

@@ -106,7 +106,6 @@ def virtual_hosts(world: World, scope: Scope, table: str) -> tuple[str, ...]:
     return (*named, ALLOW_ANY) if table.isdecimal() else named
 
 
-@query
 def virtual_host(world: World, scope: Scope, table: str, name: str, domains: tuple[str, ...]) -> Message | None:
     """A virtual host (route.v3.VirtualHost); `domains` are its own in this table."""
     if name == ALLOW_ANY:

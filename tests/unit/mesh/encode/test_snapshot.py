@@ -93,8 +93,8 @@ def test_an_endpoint_that_comes_costs_its_own_assignment() -> None:
     computed = world.computed
     world.apply([event(endpoints("s7", "10.1.0.7", "10.1.9.9"))])
     after = state(world)
-    # the endpoints, the assignment, its bytes, and the part that collects them
-    assert world.computed - computed == 4
+    # the endpoints, the assignment, and the part that collects them
+    assert world.computed - computed == 3
     changes = after[ASSIGNMENTS].parts[0].changes_since(before[ASSIGNMENTS].parts[0])
     assert [one.name for one in changes.changed] == ["outbound|80||s7.default.svc.cluster.local"]
     assert changes.removed == ()
