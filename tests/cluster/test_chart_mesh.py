@@ -81,16 +81,18 @@ def test_it_may_read_every_kind_and_write_little(found: dict[tuple[str, str], An
         assert status or only or makes or class_ or rule["resources"] in (["tokenreviews"], ["configmaps"]), rule
 
 
-def test_the_gateways_that_it_makes_are_restricted_and_start_as_the_charts_own(
+def test_the_gateways_that_it_makes_run_as_the_charts_own_and_need_no_file_to_start(
     found: dict[tuple[str, str], Any],
 ) -> None:
     template = yaml.safe_load(found["ConfigMap", "pymesh-gateway"]["data"]["gateway.yaml"])
     spec = template["deployment"]["template"]["spec"]
-    [writer], [proxy] = spec["initContainers"], spec["containers"]
-    args = parser("bootstrap").parse_args(writer["args"])
-    assert args.labels.startswith("gateway.networking.k8s.io/gateway-name=$(GATEWAY_NAME)")
-    assert proxy == pod_of(found, "istio-ingressgateway")["containers"][0]
-    assert writer["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert "initContainers" not in spec  # pymesh writes the bootstrap into the arguments, which begin with it
+    [proxy], [own] = spec["containers"], pod_of(found, "istio-ingressgateway")["containers"]
+    other = {name for name in proxy.keys() | own.keys() if proxy.get(name) != own.get(name)}
+    assert other == {"args", "env", "volumeMounts"}
+    assert own["args"] == ["-c", "/etc/envoy/envoy.json", *proxy["args"]]
+    assert [one["name"] for one in own["volumeMounts"]] == ["envoy", *(one["name"] for one in proxy["volumeMounts"])]
+    assert {"POD_NAME", "POD_NAMESPACE", "INSTANCE_IPS"} <= {one["name"] for one in proxy["env"]}
     told = pod_of(found, "pymesh")["containers"][0]["args"]
     flags = parser("serve").parse_args(told)
     assert flags.gateway_class == "pymesh"
