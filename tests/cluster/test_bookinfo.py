@@ -16,6 +16,7 @@ from tests.cluster.harness import HERE, NAMESPACE, ROOT, Cluster, eventually
 from tests.cluster.objects import Object, pod_spec
 from tests.cluster.test_bill import istio
 from tests.cluster.test_mesh import mesh
+from tests.conftest import Tell
 
 __all__ = ["mesh"]  # the fixture
 
@@ -190,12 +191,13 @@ def test_the_gateway_routes_by_host_and_path(bookinfo: Bookinfo) -> None:
     assert bookinfo.enter("/productpage", host="other.com")[0] == 404
 
 
-def test_without_a_rule_all_versions_answer(bookinfo: Bookinfo) -> None:
+def test_without_a_rule_all_versions_answer(bookinfo: Bookinfo, tell: Tell) -> None:
     counts = bookinfo.reviews(90)
     assert set(counts) == {"v1", "v2", "v3"}, counts
+    tell(f"of 90: {counted(counts)}")
 
 
-def test_weights_and_one_version_alone(bookinfo: Bookinfo) -> None:
+def test_weights_and_one_version_alone(bookinfo: Bookinfo, tell: Tell) -> None:
     shares = [to("reviews", "v1", 90), to("reviews", "v2", 10), to("reviews", "v3", 0)]
     bookinfo.apply(SUBSETS, rule("reviews", {"route": shares}))
     eventually(lambda: _is(bookinfo.reviews(40)["v3"], 0))
@@ -204,7 +206,14 @@ def test_weights_and_one_version_alone(bookinfo: Bookinfo) -> None:
     assert 240 < counts["v1"] < 300, counts
     bookinfo.apply(rule("reviews", {"route": [to("reviews", "v3")]}))
     eventually(lambda: _is(bookinfo.reviews(20), Counter(v3=20)))
-    assert bookinfo.reviews(50) == Counter(v3=50)
+    alone = bookinfo.reviews(50)
+    assert alone == Counter(v3=50)
+    tell(f"90/10/0, of 300: {counted(counts)}; v3 alone, of 50: {counted(alone)}")
+
+
+def counted(counts: Counter[Any]) -> str:
+    """As `200: 7, 503: 3`."""
+    return ", ".join(f"{what}: {count}" for what, count in sorted(counts.items()))
 
 
 def _is(found: object, wanted: object) -> None:
@@ -247,7 +256,7 @@ def test_a_502_is_tried_again(bookinfo: Bookinfo) -> None:
     eventually(lambda: _is([status for status, _ in bookinfo.ask(url(uuid4().hex))], [200]))
 
 
-def test_a_circuit_breaker_turns_away_what_is_too_much(bookinfo: Bookinfo) -> None:
+def test_a_circuit_breaker_turns_away_what_is_too_much(bookinfo: Bookinfo, tell: Tell) -> None:
     url = "http://httpbin:9080/x?delay=0.5"
     assert {status for status, _ in bookinfo.ask(url, 10, 10)} == {200}
     pool = {"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1, "maxRequestsPerConnection": 1}}
@@ -257,6 +266,7 @@ def test_a_circuit_breaker_turns_away_what_is_too_much(bookinfo: Bookinfo) -> No
         counts = Counter(status for status, _ in bookinfo.ask(url, 10, 10))
         assert set(counts) == {200, 503}, counts
         assert counts[503] >= 6, counts
+        tell(f"maxConnections 1, of 10 at once: {counted(counts)}")
 
     eventually(broken)
 
@@ -273,7 +283,7 @@ def test_a_delay_longer_than_the_timeout(bookinfo: Bookinfo) -> None:
     assert page["calls"]["reviews"] == {"status": 504}
 
 
-def test_half_of_the_requests_are_aborted(bookinfo: Bookinfo) -> None:
+def test_half_of_the_requests_are_aborted(bookinfo: Bookinfo, tell: Tell) -> None:
     aborted = {"fault": {"abort": {"httpStatus": 555, "percentage": {"value": 50}}}, "route": [to("details")]}
     bookinfo.apply(rule("details", aborted))
 
@@ -281,6 +291,7 @@ def test_half_of_the_requests_are_aborted(bookinfo: Bookinfo) -> None:
         counts = Counter(status for status, _ in bookinfo.ask("http://details:9080/details/0", 100))
         assert set(counts) == {200, 555}, counts
         assert 25 < counts[555] < 75, counts
+        tell(f"50% aborted, of 100: {counted(counts)}")
 
     eventually(halved)
 
