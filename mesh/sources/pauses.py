@@ -17,7 +17,9 @@ class Pause:
     """
 
     first: float = 0.5
-    longest: float = 30.0
+    longest: float = (
+        5.0  # after an outage of a minute the last watch is back within some seconds, and not half a minute
+    )
     scale: float = 1.0
 
     def after(self, failures: int) -> float:

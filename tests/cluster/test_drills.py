@@ -18,7 +18,7 @@ import time
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,10 @@ class Api:
         self._context = ssl._create_unverified_context()
         self._connection = http.client.HTTPSConnection(self._host, timeout=30, context=self._context)
 
+    def close(self) -> None:
+        """No more changes."""
+        self._connection.close()
+
     def call(self, verb: str, path: str, body: dict[str, Any] | None = None) -> int:
         """A status."""
         heads = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
@@ -173,7 +177,7 @@ def test_churn_and_rollouts_cost_no_request(mesh: Cluster, crowd: str, seconds: 
     mesh.apply(*rules(50), namespace=crowd)
     api, ended, rollouts = Api(mesh, crowd), threading.Event(), list[float]()
     roller = threading.Thread(target=rolled, args=(mesh, crowd, ended, rollouts))
-    with Proxies() as proxies, load(mesh, crowd) as loads:
+    with closing(api), Proxies() as proxies, load(mesh, crowd) as loads:
         roller.start()
         began = time.monotonic()
         for number in itertools.count():
