@@ -294,29 +294,34 @@ def _was_programmed(meta: Meta, before: Mapping[str, Any]) -> bool:
 def route_status(world: World, ref: ObjectRef, meta: Meta, now: str, before: Mapping[str, Any]) -> Status | None:
     """A route's; None where nothing of it is ours. Other controllers' entries stay as they are."""
     assert ref.kind in KINDS
-    there = [one for one in before.get("parents") or () if isinstance(one, Mapping)]
+    mine = (Entry(_parent(one.parent), one.controller, one.conditions) for one in parents_of(world, ref))
+    return beside_others("parents", "parentRef", mine, meta, now, before)
+
+
+class Entry(NamedTuple):
+    """Of a list of a status: for whom (the field `at`), by which controller, and what holds."""
+
+    at: dict[str, Any]
+    controller: str
+    conditions: Iterable[Condition]
+
+
+def beside_others(
+    listed: str, at: str, ours: Iterable[Entry], meta: Meta, now: str, before: Mapping[str, Any]
+) -> Status | None:
+    """The list `listed` of a status with our entries in it; None where there are none and were none. Other controllers'
+    entries stay as they are."""
+    there = [one for one in before.get(listed) or () if isinstance(one, Mapping)]
     others = [dict(one) for one in there if one.get("controllerName") not in OURS]
     mine = []
-    for one in parents_of(world, ref):
-        parent = _parent(one.parent)
-        old = next(
-            (
-                found.get("conditions")
-                for found in there
-                if found.get("controllerName") == one.controller and found.get("parentRef") == parent
-            ),
-            None,
-        )
-        mine.append(
-            {
-                "parentRef": parent,
-                "controllerName": one.controller,
-                "conditions": conditions(one.conditions, meta, now, old, alone=True),
-            }
-        )
+    for one in ours:
+        known = (each for each in there if each.get("controllerName") == one.controller and each.get(at) == one.at)
+        old = next((each.get("conditions") for each in known), None)
+        told = conditions(one.conditions, meta, now, old, alone=True)
+        mine.append({at: one.at, "controllerName": one.controller, "conditions": told})
     if not mine and len(others) == len(there):
         return None
-    return {"parents": [*others, *mine]}
+    return {listed: [*others, *mine]}
 
 
 def _parent(ref: ParentReference) -> dict[str, Any]:
