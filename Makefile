@@ -14,7 +14,7 @@ demo: setup     ## the main job: a pod injected, then run with its traffic throu
 	@$(SUDO) $(PY) -m demo $(ARGS)
 
 test: setup     ## unit tests, and kernel tests in network namespaces
-	@$(SUDO) $(PY) -m pytest -n auto --dist worksteal $(ARGS)
+	@$(SUDO) $(PY) -m pytest -n auto --dist worksteal --timeout 600 $(ARGS)
 
 test-browser: setup ## the dashboard in a real Chromium, over real Envoys and a real Prometheus, in network namespaces
 	@scripts/setup chromium fonts-inter

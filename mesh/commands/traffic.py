@@ -144,14 +144,17 @@ class Prometheus:
         late = threading.Event()
         try:
             connection = self._connect()
+            if connection.sock is None:
+                connection.connect()
         except OSError as error:
             raise NotReadyError(f"Prometheus {self.where} does not answer: {error}") from None
+        # kept here: the connection forgets its own once it read the head of an answer that ends with it
+        reading = connection.sock
 
         def stop() -> None:
             late.set()
-            if connection.sock is not None:
-                with contextlib.suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                reading.shutdown(socket.SHUT_RDWR)
 
         timer = threading.Timer(SECONDS, stop)
         timer.daemon = True
