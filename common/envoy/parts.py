@@ -9,6 +9,23 @@ from common.envoy.sidecar import AccessLog
 
 Message = dict[str, Any]
 
+
+class Shared(dict[str, Any]):
+    """A message that stands in many others as the very same object, so that who encodes it need do so once.
+
+    It is not to be changed. `known` is what its readers keep of it, each under a key of its own.
+    """
+
+    __slots__ = ("known",)
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(fields)
+        self.known: dict[object, Any] = {}
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise TypeError("a message that many share is not to be changed")
+
+
 EXTENSIONS = "type.googleapis.com/envoy.extensions."
 # The source address of what the sidecar sends to its own app. The pod's rules let it pass uncaptured, and the app can
 # tell it from a client's. Linux has all of 127.0.0.0/8 on lo; ::6 has to be added there, which pyinit does.

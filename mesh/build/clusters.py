@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from common.envoy.parts import UNLIMITED, Message, address, typed
+from common.envoy.parts import UNLIMITED, Message, Shared, typed
 from mesh.build.backend_tls import transport_socket
 from mesh.build.filters import ADS
 from mesh.build.locality import Group, arranged
-from mesh.build.metrics import UNKNOWN, endpoint_metadata, service_metadata
+from mesh.build.metrics import UNKNOWN, service_metadata
 from mesh.build.policy import BOTH_PROTOCOLS, HTTP_OPTIONS, locality_setting, with_policy
 from mesh.build.routes import seconds
 from mesh.build.rules import for_client, policy_of, subset_labels, subsets_of
@@ -17,7 +18,7 @@ from mesh.model.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from mesh.model.service import Resolution, Service, ServicePort
 from mesh.routing.backendtls import Trust, trust_of
 from mesh.routing.parents import is_called
-from mesh.world.index import Endpoint, ServiceKey, endpoints_of, ports_seen, service_at, visible_services
+from mesh.world.index import ServiceKey, endpoints_of, ports_seen, service_at, service_of, visible_services
 from mesh.world.memo import query
 from mesh.world.proxy import Scope
 from mesh.world.sidecars import mesh_config
@@ -25,18 +26,29 @@ from mesh.world.telemetry import metered
 from mesh.world.world import World
 
 # A sidecar must not refuse what the app would have taken: Envoy's limits are for an edge proxy.
-NO_LIMITS: Message = {
-    "thresholds": [
+NO_LIMITS = Shared(
+    thresholds=[
         dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), UNLIMITED)
         | {"track_remaining": True}
     ]
-}
+)
 TYPES: Mapping[Resolution, str] = {
     Resolution.CLIENT_SIDE: "EDS",
     Resolution.PASSTHROUGH: "ORIGINAL_DST",
     Resolution.DNS: "STRICT_DNS",
     Resolution.DNS_ROUND_ROBIN: "LOGICAL_DNS",
 }
+
+
+class Assignment(NamedTuple):
+    """The endpoints of a cluster (endpoint.v3.ClusterLoadAssignment), as `mesh.encode.assignments` writes them.
+
+    `is_counted`: metrics are told who the endpoints are.
+    """
+
+    cluster: str
+    groups: tuple[Group, ...]
+    is_counted: bool = False
 
 
 @query
@@ -59,29 +71,27 @@ def clusters_of(world: World, scope: Scope, key: ServiceKey) -> tuple[ClusterNam
     )
 
 
-@query
 def origins_of(world: World, scope: Scope, name: ClusterName) -> tuple[ObjectRef, ...]:
     """The objects that a cluster and its endpoints are made of: who says how it is called first, for he is to blame."""
-    key = visible_services(world, scope).get(name.host)
+    service = service_of(world, scope, name.host)
     refs = policy_of(world, scope, name.host, name.port, name.subset).refs
-    if key and (trust := _trust(world, scope, name, key.ref)) is not None:
+    if service and (trust := _trust(world, scope, name, service.ref)) is not None:
         refs = (trust.ref, *refs)
-    return (*refs, key.ref) if key else refs
+    return (*refs, service.ref) if service else refs
 
 
 def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
     """An outbound cluster (cluster.v3.Cluster)."""
-    key = visible_services(world, scope).get(name.host)
-    service = service_at(world, key) if key else None
+    service = service_of(world, scope, name.host)
     port = service.port(name.port) if service else None
-    if key is None or service is None or port is None:
+    if service is None or port is None:
         return None
     made: Message = {
         "name": str(name),
         "type": TYPES[_resolution(scope, service)],
         "metadata": _metadata(service, name, counted=bool(metered(world, scope, "CLIENT"))),
     }
-    if options := _protocol(scope, port, calls=port.protocol.is_auto and is_called(world, key.ref, port.number)):
+    if options := _protocol(scope, port, calls=port.protocol.is_auto and is_called(world, service.ref, port.number)):
         made["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
     match _resolution(scope, service):
         case Resolution.CLIENT_SIDE:
@@ -94,13 +104,11 @@ def cluster(world: World, scope: Scope, name: ClusterName) -> Message | None:
                 "dns_lookup_family": "V4_PREFERRED",
                 "respect_dns_ttl": True,
                 "dns_refresh_rate": seconds(mesh_config(world).dns_refresh_rate),
-                "load_assignment": assignment_of(
-                    str(name), _arranged(world, scope, key, name), counted=bool(metered(world, scope, "CLIENT"))
-                ),
+                "load_assignment": _assignment(world, scope, service, name),
             }
     policy = policy_of(world, scope, name.host, name.port, name.subset)
     socket: Message | None = None
-    if (trust := _trust(world, scope, name, key.ref)) is not None:
+    if (trust := _trust(world, scope, name, service.ref)) is not None:
         if not trust.is_valid:
             return None  # nobody is to be trusted there: who is sent there gets an error
         socket = transport_socket(world, scope, trust, is_http2=port.protocol.is_http2)
@@ -174,23 +182,24 @@ def passthrough(*, counted: bool = False) -> list[Message]:
     return both
 
 
-def assignment(world: World, scope: Scope, name: ClusterName) -> Message | None:
-    """The endpoints of an EDS cluster (endpoint.v3.ClusterLoadAssignment)."""
-    key = visible_services(world, scope).get(name.host)
-    service = service_at(world, key) if key else None
-    if key is None or service is None or TYPES[_resolution(scope, service)] != "EDS":
+def assignment(world: World, scope: Scope, name: ClusterName) -> Assignment | None:
+    """The endpoints of an EDS cluster."""
+    service = service_of(world, scope, name.host)
+    if service is None or TYPES[_resolution(scope, service)] != "EDS":
         return None
     balancer = policy_of(world, scope, name.host, name.port, name.subset).load_balancer
     if balancer is not None and balancer.simple == "PASSTHROUGH":
         return None
-    return assignment_of(str(name), _arranged(world, scope, key, name), counted=bool(metered(world, scope, "CLIENT")))
+    return _assignment(world, scope, service, name)
 
 
-def _arranged(world: World, scope: Scope, key: ServiceKey, name: ClusterName) -> tuple[Group, ...]:
+def _assignment(world: World, scope: Scope, service: Service, name: ClusterName) -> Assignment:
+    return Assignment(str(name), _arranged(world, scope, service, name), bool(metered(world, scope, "CLIENT")))
+
+
+def _arranged(world: World, scope: Scope, service: Service, name: ClusterName) -> tuple[Group, ...]:
     """The endpoints of a cluster by where they are: those of its subset, the near ones first if that is wanted."""
-    service, endpoints = service_at(world, key), endpoints_of(world, key, name.port)
-    if service is None:
-        return ()
+    endpoints = endpoints_of(world, ServiceKey(service.hostname, service.ref), name.port)
     if service.internal_traffic_policy == "Local":
         endpoints = tuple(one for one in endpoints if one.node == scope.node)
     if name.subset:
@@ -199,33 +208,3 @@ def _arranged(world: World, scope: Scope, key: ServiceKey, name: ClusterName) ->
     policy = policy_of(world, scope, name.host, name.port, name.subset)
     setting, falls = locality_setting(policy, mesh_config(world), service)
     return arranged(endpoints, setting, scope.locality, dict(scope.labels), outliers=falls, node=scope.node)
-
-
-def assignment_of(name: str, groups: Iterable[Group], *, counted: bool = False) -> Message:
-    """A ClusterLoadAssignment; `counted` tells metrics who the endpoints are."""
-    return {"cluster_name": name, "endpoints": [_group(one, counted) for one in groups]}
-
-
-def _address(one: Endpoint) -> Message:
-    if one.address.startswith("unix://"):
-        return {"pipe": {"path": one.address.removeprefix("unix://")}}
-    return address(one.address, one.port)
-
-
-def _group(group: Group, counted: bool) -> Message:
-    made: Message = {
-        "lb_endpoints": [
-            {"endpoint": {"address": _address(one)}, "load_balancing_weight": one.weight or 1}
-            for one in group.endpoints
-        ],
-        "load_balancing_weight": group.weight,
-    }
-    # also where nothing is known of it: gRPC's own client takes no endpoints without
-    told = zip(("region", "zone", "sub_zone"), group.locality, strict=True)
-    made["locality"] = {part: name for part, name in told if name}
-    if counted:
-        for written, one in zip(made["lb_endpoints"], group.endpoints, strict=True):
-            written["metadata"] = endpoint_metadata(one)
-    if group.priority:
-        made["priority"] = group.priority
-    return made

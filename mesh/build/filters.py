@@ -14,7 +14,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common.envoy.local import ADMIN
-from common.envoy.parts import HTTP_LOG, JSON_LOG, MAX_HEADERS, MAX_HEADERS_KB, TCP_LOG, Message, extension, wildcard
+from common.envoy.parts import (
+    HTTP_LOG,
+    JSON_LOG,
+    MAX_HEADERS,
+    MAX_HEADERS_KB,
+    TCP_LOG,
+    Message,
+    Shared,
+    extension,
+    wildcard,
+)
 from common.envoy.parts import http_manager as _manager
 from common.envoy.sidecar import AccessLog
 from mesh.world.sidecars import mesh_config
@@ -34,7 +44,7 @@ class OwnPortError(ValueError):
         super().__init__(f"port {port} is the proxy's own")
 
 
-ADS: Message = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
+ADS = Shared(ads={}, initial_fetch_timeout="0s", resource_api_version="V3")
 
 ORIGINAL_DST = extension("envoy.filters.listener.original_dst", "filters.listener.original_dst.v3.OriginalDst")
 TLS_INSPECTOR = extension("envoy.filters.listener.tls_inspector", "filters.listener.tls_inspector.v3.TlsInspector")

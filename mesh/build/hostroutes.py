@@ -24,7 +24,6 @@ def default_retry(world: World) -> Retry:
     return retry_of(mesh_config(world).default_http_retry_policy) or DEFAULT_RETRY
 
 
-@query
 def host_routes(world: World, scope: Scope, host: str, port: int) -> tuple[Message, ...]:
     """The routes of a Service's host in a sidecar, at one of its ports."""
     found = mesh_routes(world, scope, host, port)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from common.envoy.parts import UNLIMITED, Message, extension, typed
+from common.envoy.parts import UNLIMITED, Message, Shared, extension, typed
 from mesh.build.locality import PREFERRED
 from mesh.build.routes import seconds
 from mesh.build.rules import Policy, policy_of
@@ -29,7 +30,7 @@ from mesh.world.proxy import Scope
 from mesh.world.world import World
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-BOTH_PROTOCOLS: Message = {"http_protocol_options": {}, "http2_protocol_options": {}}
+BOTH_PROTOCOLS = Shared(http_protocol_options={}, http2_protocol_options={})
 RAW_BUFFER = extension("envoy.transport_sockets.raw_buffer", "transport_sockets.raw_buffer.v3.RawBuffer")
 # Fields of a cluster that finds its endpoints, which one that takes the client's address must not have.
 OF_ENDPOINTS = ("eds_config", "eds_cluster_config", "load_assignment", "dns_lookup_family", "dns_refresh_rate",
@@ -91,20 +92,7 @@ def pool_fields(
 ) -> Message:
     """The fields of a cluster that a connection pool changes, of one that goes to the app as of one that leads away."""
     tcp, http = pool.tcp or _NO_TCP, pool.http or _NO_HTTP
-    # A sidecar must not refuse what the app would have taken, so what nobody limits has no limit.
-    limits: Message = {
-        "max_connections": tcp.max_connections or UNLIMITED,
-        "max_pending_requests": http.http1_max_pending_requests or UNLIMITED,
-        "max_requests": http.http2_max_requests or UNLIMITED,
-        "max_retries": http.max_retries or UNLIMITED,
-        "track_remaining": True,
-    }
-    if budget:
-        limits["retry_budget"] = {
-            "budget_percent": {"value": 20.0 if budget.percent is None else budget.percent},
-            "min_retry_concurrency": budget.min_retry_concurrency or 3,
-        }
-    found: Message = {"circuit_breakers": {"thresholds": [limits]}}
+    found: Message = {"circuit_breakers": _limits(tcp, http, budget)}
     if tcp.connect_timeout is not None:
         found["connect_timeout"] = seconds(tcp.connect_timeout)
     if alive := _keepalive(config.tcp_keepalive, tcp.tcp_keepalive):
@@ -122,6 +110,24 @@ def pool_fields(
     if http.use_client_protocol:
         found |= _http_options(made | found, use_downstream_protocol_config=BOTH_PROTOCOLS)
     return found
+
+
+@lru_cache(64)
+def _limits(tcp: TCPSettings, http: HTTPSettings, budget: RetryBudget | None) -> Shared:
+    # A sidecar must not refuse what the app would have taken, so what nobody limits has no limit.
+    limits: Message = {
+        "max_connections": tcp.max_connections or UNLIMITED,
+        "max_pending_requests": http.http1_max_pending_requests or UNLIMITED,
+        "max_requests": http.http2_max_requests or UNLIMITED,
+        "max_retries": http.max_retries or UNLIMITED,
+        "track_remaining": True,
+    }
+    if budget:
+        limits["retry_budget"] = {
+            "budget_percent": {"value": 20.0 if budget.percent is None else budget.percent},
+            "min_retry_concurrency": budget.min_retry_concurrency or 3,
+        }
+    return Shared(thresholds=[limits])
 
 
 def _pool(made: Message, policy: Policy, config: MeshConfig, port: ServicePort | None) -> None:
@@ -264,7 +270,6 @@ def _hash_balancer(hashed: ConsistentHashLB) -> Message:
     return {"lb_policy": "RING_HASH", **({"ring_hash_lb_config": {"minimum_ring_size": least}} if least else {})}
 
 
-@query
 def hash_policy(world: World, scope: Scope, target: Target) -> Message | None:
     """By what requests to a target keep their pod (RouteAction.HashPolicy); None where they do not."""
     hashed = _hash_of(world, scope, target)

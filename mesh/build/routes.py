@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
-from common.envoy.parts import Message, extension, typed
+from common.envoy.parts import Message, Shared, extension, typed
 from mesh.model.httprule import GRPC_STATUS
 from mesh.model.names import ClusterName
 from mesh.routing.route import (
@@ -45,6 +46,7 @@ PREVIOUS_PRIORITIES = extension(
     update_frequency=2,
 )
 DEFAULT_RETRY = Retry()
+EVERYTHING = Shared(prefix="/")
 STATUS_CODES = frozenset(int(one) for one in HTTPStatus)
 SCHEME_PORTS = {"http": 80, "https": 443}
 
@@ -113,7 +115,7 @@ def default_route(
     policy = hash_policy(target)
     return {
         "name": "default",
-        "match": {"prefix": "/"},
+        "match": EVERYTHING,
         "route": {
             "cluster": cluster_of(target),
             **_timeouts(None),
@@ -314,7 +316,8 @@ def _respond(action: Respond) -> Message:
 # --- what goes with them -------------------------------------------------------------------------------------------
 
 
-def retry_policy(retry: Retry, *, hashed: bool) -> Message | None:
+@lru_cache(256)
+def retry_policy(retry: Retry, *, hashed: bool) -> Shared | None:
     """A RetryPolicy; None where nothing is tried again."""
     if retry.attempts <= 0 and retry.per_try_timeout is None:
         return None
@@ -334,7 +337,7 @@ def retry_policy(retry: Retry, *, hashed: bool) -> Message | None:
         made["retry_priority"] = PREVIOUS_PRIORITIES
     if retry.backoff is not None:
         made["retry_back_off"] = {"base_interval": seconds(retry.backoff)}
-    return made
+    return Shared(**made)
 
 
 def _retry_on(text: str) -> tuple[str, list[int]]:

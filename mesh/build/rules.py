@@ -180,6 +180,8 @@ def _groups(entries: Iterable[Entry]) -> list[Group]:
 def rule_of(world: World, scope: Scope, host: str) -> Rule | None:
     """The rule that holds for proxies of the scope when they call the host; None where there is none."""
     groups = _groups_for(world, scope, host)
+    if not groups:
+        return None
     picked = next((one.refs for one in groups if one.selector and scope.matches(dict(one.selector))), ())
     return _joined(world, picked) if picked else inbound_rule_of(world, scope, host)
 
@@ -213,7 +215,6 @@ def _joined(world: World, refs: tuple[ObjectRef, ...]) -> Rule | None:
     return Rule(tuple(one.meta.ref for one in rules), policy, tuple(subsets.values()), picked)
 
 
-@query
 def subsets_of(world: World, scope: Scope, host: str) -> tuple[str, ...]:
     """The names of a host's subsets; each is a cluster for each of its ports."""
     rule = rule_of(world, scope, host)

@@ -125,7 +125,6 @@ def virtual_host(world: World, scope: Scope, table: str, name: str, domains: tup
     }
 
 
-@query
 def origins_of(world: World, scope: Scope, table: str, name: str) -> tuple[ObjectRef, ...]:
     """The objects that a virtual host is made of: who rules it; where nobody does, who has the host."""
     host, _, port = name.rpartition(":")

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from google.protobuf import json_format
 
+from common.envoy.parts import Shared
 from mesh.encode import rules
 from mesh.encode.descriptors import descriptor, field_option, kind_of, message_option, oneof_option, pool
-from mesh.encode.plans import WELL_KNOWN
+from mesh.encode.plans import WELL_KNOWN, WRITERS
 
 
 class Violation(NamedTuple):
@@ -183,17 +184,27 @@ def _inside(described: Any) -> Rule | None:
     known: list[Checker] = []  # looked up at first use, for types contain themselves
 
     def tell(value: Any, path: str, found: list[Violation]) -> None:
-        checker(kind).check(value, path, found)
+        if type(value) not in WRITERS:
+            checker(kind).check(value, path, found)
 
     def well(value: Any) -> bool:
         if not known:
             known.append(checker(kind))
-        return known[0].well(value)
+        mine = known[0]
+        if type(value) is Shared:
+            if (found := value.known.get(mine)) is None:
+                found = value.known[mine] = mine.well(value)
+            return found
+        return type(value) in WRITERS or mine.well(value)  # who writes it keeps the rules
 
     return Rule(well, tell)
 
 
 def _any_is_well(value: Any) -> bool:
+    if type(value) is Shared:
+        if (found := value.known.get(_any_is_well)) is None:
+            found = value.known[_any_is_well] = _any_is_well(dict(value))
+        return found
     kind = kind_of(value["@type"])
     return kind in WELL_KNOWN or checker(kind).well(value)  # no rule is about "@type"
 

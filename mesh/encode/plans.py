@@ -23,11 +23,16 @@ import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache, lru_cache
+from struct import pack
 from typing import Any
 
+from common.envoy.parts import Shared
 from mesh.encode.descriptors import TYPE_URL_PREFIX, descriptor, kind_of, message_class
+from mesh.encode.writing import nested
 
 Convert = Callable[[Any], Any]
+WRITERS: dict[type, Callable[[Any], bytes]] = {}
+"""What stands in dicts for a message without being one: by its class, how it is written."""
 
 
 class NotEncodableError(ValueError):
@@ -133,7 +138,16 @@ def _message(kind: str) -> Convert:
     def convert(body: Any) -> Any:
         if not found:
             found.append(plan(kind))
-        return found[0].arguments(body)
+        mine = found[0]
+        if type(body) is dict:
+            return mine.arguments(body)
+        if type(body) is Shared:
+            if (made := body.known.get(mine)) is None:
+                made = body.known[mine] = mine.made(**mine.arguments(body))
+            return made
+        if (write := WRITERS.get(type(body))) is not None:
+            return mine.made.FromString(write(body))
+        return mine.arguments(body)
 
     return convert
 
@@ -176,6 +190,10 @@ def _duration(value: Any) -> dict[str, int]:
 
 
 def _any(body: Any) -> dict[str, Any]:
+    if type(body) is Shared:
+        if (found := body.known.get(_any)) is None:
+            found = body.known[_any] = _any(dict(body))
+        return found
     body = dict(body)
     type_url = body.pop("@type")
     kind = kind_of(type_url)
@@ -193,28 +211,47 @@ def _any(body: Any) -> dict[str, Any]:
 
 def _struct(body: Any) -> Any:
     # a message, and not a dict for its constructor: that would take {"fields": …} for the struct itself
-    return message_class("google.protobuf.Struct")(fields={key: _json(value) for key, value in body.items()})
+    return message_class("google.protobuf.Struct").FromString(struct(body))
 
 
-def _json(value: Any) -> dict[str, Any]:
-    # the arguments of a google.protobuf.Value
-    if value is None:
-        return {"null_value": 0}
-    if isinstance(value, bool):
-        return {"bool_value": value}
-    if isinstance(value, int | float):
-        return {"number_value": value}
-    if isinstance(value, str):
-        return {"string_value": value}
-    if isinstance(value, Mapping):
-        return {"struct_value": _struct(value)}
-    if isinstance(value, list | tuple):
-        return {"list_value": _json_list(value)}
-    raise TypeError(f"wants what JSON has, not {_shown(value)}")
+def _json(value: Any) -> Any:
+    return message_class("google.protobuf.Value").FromString(_value_bytes(value))
 
 
 def _json_list(values: Any) -> Any:
-    return message_class("google.protobuf.ListValue")(values=[_json(value) for value in values])
+    return message_class("google.protobuf.ListValue").FromString(_list_bytes(values))
+
+
+def struct(body: Mapping[str, Any]) -> bytes:
+    """A google.protobuf.Struct as bytes (google/protobuf/struct.proto): written by hand, for there are so many."""
+    parts = []
+    for key in sorted(body):
+        if not isinstance(key, str):
+            raise TypeError(f"wants names, not {_shown(key)}")
+        entry = nested(0x0A, key.encode()) + nested(0x12, _value_bytes(body[key]))
+        parts.append(nested(0x0A, entry))
+    return b"".join(parts)
+
+
+def _value_bytes(value: Any) -> bytes:
+    # a google.protobuf.Value
+    if isinstance(value, str):
+        return nested(0x1A, value.encode())
+    if value is None:
+        return b"\x08\x00"
+    if isinstance(value, bool):
+        return b"\x20\x01" if value else b"\x20\x00"
+    if isinstance(value, int | float):
+        return b"\x11" + pack("<d", float(value))
+    if isinstance(value, Mapping):
+        return nested(0x2A, struct(value))
+    if isinstance(value, list | tuple):
+        return nested(0x32, _list_bytes(value))
+    raise TypeError(f"wants what JSON has, not {_shown(value)}")
+
+
+def _list_bytes(values: Any) -> bytes:
+    return b"".join([nested(0x0A, _value_bytes(value)) for value in values])
 
 
 def _timestamp(value: Any) -> Any:

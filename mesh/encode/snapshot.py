@@ -16,6 +16,7 @@ from mesh.build.outbound import Bind
 from mesh.build.secrets import origins_of as secret_origins
 from mesh.build.secrets import secret
 from mesh.build.servers import Place, Ports
+from mesh.encode.assignments import written
 from mesh.encode.check import check, holds
 from mesh.encode.messages import route_configuration
 from mesh.encode.plans import encode
@@ -50,12 +51,17 @@ class Unit(NamedTuple):
 NOTHING = Unit(None)
 
 
-def unit(kind: str, name: str, make: Callable[[], Mapping[str, Any] | None], origins: tuple[ObjectRef, ...]) -> Unit:
+Made = Mapping[str, Any] | clusters.Assignment | None
+
+
+def unit(kind: str, name: str, make: Callable[[], Made], origins: tuple[ObjectRef, ...]) -> Unit:
     """Builds, checks and serialises one resource; a failure costs this one alone, and names what it is made of."""
     try:
         body = make()
         if body is None:
             return NOTHING
+        if isinstance(body, clusters.Assignment):
+            return Unit(encoded(name, written(body), origins))
         if holds(kind, body):
             return Unit(encoded(name, encode(kind, body), origins))
         said = "; ".join(map(str, check(kind, body)))

@@ -103,7 +103,10 @@ def hosts_ruled(world: World, namespace: str, egress: Sees) -> Hosts:
 
 @query
 def _rulers_of(world: World, namespace: str, host: str, egress: Sees) -> tuple[ObjectRef, ...]:
-    ruled = hosts_ruled(world, namespace, egress)
+    return _rulers(hosts_ruled(world, namespace, egress), host)
+
+
+def _rulers(ruled: Hosts, host: str) -> tuple[ObjectRef, ...]:
     found = list(ruled.exact.get(host.lower(), ()))
     for suffix, refs in ruled.wildcards:
         # a wildcard host of a ServiceEntry is met by its own wildcard and by wider ones
@@ -127,7 +130,7 @@ def virtual_service_for(world: World, scope: Scope, host: str) -> ObjectRef | No
 def _http_rulers(world: World, namespace: str, host: str, egress: Sees) -> tuple[ObjectRef, ...]:
     """Those whose http rules may hold for a host: all that name it, the oldest first; else the closest wildcard's."""
     ruled = hosts_ruled(world, namespace, egress)
-    return ruled.exact.get(host.lower(), ()) or _rulers_of(world, namespace, host, egress)[:1]
+    return ruled.exact.get(host.lower(), ()) or _rulers(ruled, host)[:1]
 
 
 @query

@@ -100,7 +100,6 @@ def _route(world: World, ref: ObjectRef) -> AnyRoute | None:
 # --- in the mesh ---------------------------------------------------------------------------------------------------
 
 
-@query
 def service_rulers(world: World, scope: Scope, host: str, port: int) -> tuple[Attached, ...]:
     """The routes that rule a host's port for the scope, the oldest first."""
     service = service_of(world, scope, host)

@@ -96,8 +96,7 @@ def _all_services(world: World) -> Iterable[Service]:
 def service_at(world: World, key: ServiceKey) -> Service | None:
     """The Service of that key. What younger ServiceEntries of its namespace say of the same host is joined to it."""
     service = own_service(world, key)
-    siblings = joined_entries(world, key)
-    if service is None or len(siblings) < 2:
+    if service is None or service.is_kubernetes or len(siblings := joined_entries(world, key)) < 2:
         return service
     ports = {port.number: port for one in reversed(siblings) for port in one.ports}
     first = [port.number for port in service.ports]
@@ -112,7 +111,6 @@ def own_service(world: World, key: ServiceKey) -> Service | None:
     return next((one for one in value.services() if one.hostname == key.host), None)
 
 
-@query
 def joined_entries(world: World, key: ServiceKey) -> tuple[Service, ...]:
     """A host's Services in its namespace that are one: the oldest ServiceEntry, which the key names, and those that say
     the same of all but ports, addresses and endpoints (Istio's canMergeServices).
@@ -120,6 +118,14 @@ def joined_entries(world: World, key: ServiceKey) -> tuple[Service, ...]:
     first = own_service(world, key)
     if first is None or first.is_kubernetes:
         return (first,) if first else ()
+    return _joined_entries(world, key)
+
+
+@query
+def _joined_entries(world: World, key: ServiceKey) -> tuple[Service, ...]:
+    first = own_service(world, key)
+    if first is None:
+        return ()
     mine = [one for one in services_by_host(world).get(key.host, ()) if one.ref.namespace == key.ref.namespace]
     if mine[0] != key:
         return (first,)
@@ -196,7 +202,6 @@ def ports_seen(world: World, scope: Scope, key: ServiceKey) -> tuple[ServicePort
     return ports if 0 in seen else tuple(port for port in ports if port.number in seen)
 
 
-@query
 def aliases_of(world: World, host: str) -> tuple[str, ...]:
     """The ExternalName Services that are other names for a host, also by way of another alias; sorted."""
     return _aliases(world).get(host, ())

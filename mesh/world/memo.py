@@ -36,6 +36,9 @@ class Failed:
         return self.error.with_traceback(self._where)
 
 
+NO_SOURCES: dict[Node, None] = {}  # of an input, and of what was not computed yet; replaced, never changed
+
+
 class Node:
     """An input, or one query with one set of arguments."""
 
@@ -43,7 +46,7 @@ class Node:
 
     def __init__(self, function: Callable[..., Any] | None, args: tuple[Hashable, ...], value: Any = None) -> None:
         self.function, self.args, self.value = function, args, value
-        self.sources: dict[Node, None] = {}
+        self.sources = NO_SOURCES
         self.readers: set[Node] = set()
         self.state = CLEAN if function is None else DIRTY
         self.held = 0
@@ -63,7 +66,7 @@ class Memo:
 
     def __init__(self) -> None:
         self.nodes: dict[tuple[Any, ...], Node] = {}
-        self._reading: list[Node] = []
+        self._sources: dict[Node, None] | None = None  # of the query that is being computed
         self._unread: set[Node] = set()
         self.computed = 0
         """How many queries have been computed so far: what tests hold the cost of a change against."""
@@ -115,7 +118,7 @@ class Memo:
                 source.readers.discard(node)
                 if not source.readers:
                     self._unread.add(source)
-            node.sources = {}
+            node.sources = NO_SOURCES
         return forgotten
 
     def __len__(self) -> int:
@@ -123,26 +126,25 @@ class Memo:
 
     def read(self, node: Node) -> Any:
         """The node's value, computed if need be; who reads is recorded."""
-        if self._reading:
-            self._reading[-1].sources[node] = None
-        else:
+        if self._sources is None:
             self._unread.add(node)
-        if node.state == DIRTY:
-            self._compute(node)
-        elif node.state != CLEAN:
-            self._bring_up(node)
+        else:
+            self._sources[node] = None
+        if node.state != CLEAN:
+            self.bring_up(node)
         value = node.value
         if type(value) is Failed:
             raise value.again()
         return value
 
-    def _bring_up(self, node: Node) -> None:
+    def bring_up(self, node: Node) -> None:
+        """Computes a node that is not clean, if need be."""
         if node.state == RUNNING:
             raise RecursionError(f"query {node.function} reads itself with {node.args}")
         if node.state == CHECK:
             for source in node.sources:
                 if source.state != CLEAN:
-                    self._bring_up(source)
+                    self.bring_up(source)
                     # a source whose result changed has marked its readers
                     if node.state == DIRTY:
                         break
@@ -152,10 +154,9 @@ class Memo:
         self._compute(node)
 
     def _compute(self, node: Node) -> None:
-        before = node.sources
-        node.sources = {}
+        before, outer = node.sources, self._sources
+        self._sources = sources = node.sources = {}
         node.state = RUNNING
-        self._reading.append(node)
         self.computed += 1
         value: Any
         try:
@@ -164,10 +165,10 @@ class Memo:
         except Exception as error:
             value = Failed(error)
         finally:
-            self._reading.pop()
-            for source in node.sources:
+            self._sources = outer
+            for source in sources:
                 source.readers.add(node)
-            for source in before.keys() - node.sources.keys() if before else ():
+            for source in before.keys() - sources.keys() if before else ():
                 source.readers.discard(node)
                 if not source.readers:
                     self._unread.add(source)
@@ -186,7 +187,18 @@ def query(function: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P
         node = world.nodes.get(key)
         if node is None:
             node = world.nodes[key] = Node(function, args)
-        return world.read(node)  # type: ignore[no-any-return]
+        # `read`, without a call: it is asked some 70 times for each Service
+        sources = world._sources
+        if sources is None:
+            world._unread.add(node)
+        else:
+            sources[node] = None
+        if node.state != CLEAN:
+            world.bring_up(node)
+        value = node.value
+        if type(value) is Failed:
+            raise value.again()
+        return value  # type: ignore[no-any-return]
 
     ask.__name__, ask.__doc__, ask.__module__ = function.__name__, function.__doc__, function.__module__
     ask.__qualname__, ask.__wrapped__ = function.__qualname__, function  # type: ignore[attr-defined]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from mesh.encode.messages import length
 from mesh.encode.resource import Encoded, encoded
+from mesh.encode.writing import text
 
 CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -52,8 +52,7 @@ def type_of(url: str) -> XdsType:
 @lru_cache(1024)
 def empty(name: str) -> Encoded:
     """A ClusterLoadAssignment without endpoints, or a RouteConfiguration without hosts: both have their name first."""
-    text = name.encode()
-    return encoded(name, b"\x0a" + length(len(text)) + text)
+    return encoded(name, text(0x0A, name))
 
 
 # Told, or to be told, that there is no such resource. No resource has an empty version.

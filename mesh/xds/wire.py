@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from mesh.encode.descriptors import message_class
-from mesh.encode.messages import length
+from mesh.encode.writing import text, varint
 from mesh.xds.messages import Content, ProtocolError, Request, Response
 
 DELTA = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
@@ -73,7 +73,7 @@ def write(response: Response, *, delta: bool) -> bytes:
         if content.asked:
             content.written = written
         content.asked = True
-    return written + _text(b"\x2a", response.nonce)
+    return written + text(0x2A, response.nonce)
 
 
 def _delta(response: Content) -> bytes:
@@ -81,35 +81,30 @@ def _delta(response: Content) -> bytes:
     parts: list[bytes] = []
     for resource, version in response.resources:
         any_head = _any_head(response.type_url, len(resource.body))
-        named = _text(b"\x0a", version) + b"\x12" + length(len(any_head) + len(resource.body)) + any_head
-        name = _text(b"\x1a", resource.name)
-        parts += b"\x12", length(len(named) + len(resource.body) + len(name)), named, resource.body, name
-    parts.append(_text(b"\x22", response.type_url))
-    parts += [_text(b"\x32", name) for name in response.removed]
+        named = text(0x0A, version) + b"\x12" + varint(len(any_head) + len(resource.body)) + any_head
+        name = text(0x1A, resource.name)
+        parts += b"\x12", varint(len(named) + len(resource.body) + len(name)), named, resource.body, name
+    parts.append(text(0x22, response.type_url))
+    parts += [text(0x32, name) for name in response.removed]
     return b"".join(parts)
 
 
 def _whole(response: Content) -> bytes:
     # version_info 1, resources 2, type_url 4
     versions = blake2b("".join(sent.version for sent in response.resources).encode(), digest_size=8)
-    parts = [_text(b"\x0a", versions.hexdigest())]
+    parts = [text(0x0A, versions.hexdigest())]
     for resource, _ in response.resources:
         any_head = _any_head(response.type_url, len(resource.body))
-        parts += b"\x12", length(len(any_head) + len(resource.body)), any_head, resource.body
-    parts.append(_text(b"\x22", response.type_url))
+        parts += b"\x12", varint(len(any_head) + len(resource.body)), any_head, resource.body
+    parts.append(text(0x22, response.type_url))
     return b"".join(parts)
 
 
 def _any_head(type_url: str, size: int) -> bytes:
     # Any: type_url 1, value 2
-    return _type_head(type_url) + length(size)
+    return _type_head(type_url) + varint(size)
 
 
 @lru_cache(64)
 def _type_head(type_url: str) -> bytes:
-    return _text(b"\x0a", type_url) + b"\x12"
-
-
-def _text(tag: bytes, text: str) -> bytes:
-    written = text.encode()
-    return tag + length(len(written)) + written
+    return text(0x0A, type_url) + b"\x12"

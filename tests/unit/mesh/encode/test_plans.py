@@ -2,11 +2,15 @@
 
 import pytest
 from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from common.envoy.parts import Shared
 from mesh.encode import NotEncodableError, decode, encode, route_configuration
+from mesh.encode.check import check, holds
 from mesh.encode.descriptors import message_class, pool
 from mesh.encode.messages import from_json
-from mesh.encode.plans import duration, message
+from mesh.encode.plans import duration, message, struct
 from tests.unit.mesh.encode.samples import ASSIGNMENT, CLUSTER, HOST, HTTP_OPTIONS, TABLE, assignment, cluster, host
 
 
@@ -133,3 +137,47 @@ def test_a_table_put_together_from_hosts_has_the_bytes_of_the_whole(count):
     }
     whole = encode(TABLE, {**table, "virtual_hosts": hosts})
     assert route_configuration(table, [encode(HOST, one) for one in hosts]) == whole
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=200),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=200), JSON, max_size=4))
+@settings(deadline=None)
+def test_a_struct_written_by_hand_is_read_as_it_was(body):
+    kind = message_class("google.protobuf.Struct")
+    assert kind.FromString(struct(body)) == json_format.ParseDict(body, kind(), descriptor_pool=pool())
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, {"a": object()}, {"a": {"b": b"x"}}, {"a": "\ud800"}, {"a": 10**400}])
+def test_what_json_has_not_is_told_with_its_path(value):
+    with pytest.raises(NotEncodableError, match=r"filter_metadata\['x'\]"):
+        encode("envoy.config.core.v3.Metadata", {"filter_metadata": {"x": value}})
+
+
+def test_a_shared_message_is_read_once_and_is_the_same():
+    limits = {"thresholds": [{"max_connections": 3}]}
+    shared, names = Shared(**limits), ("a", "b")
+    for name in names:
+        one = {"name": name, "circuit_breakers": shared}
+        assert encode(CLUSTER, one) == encode(CLUSTER, {"name": name, "circuit_breakers": limits})
+        assert holds(CLUSTER, one)
+    assert len(shared.known) == 2  # what the plan keeps of it, and what the check does
+    with pytest.raises(TypeError, match="not to be changed"):
+        shared["thresholds"] = []
+
+
+def test_a_shared_message_that_is_wrong_is_wrong_each_time():
+    bad = Shared(ads={}, resource_api_version="V3", initial_fetch_timeout="x")
+    one = {"name": "a", "eds_cluster_config": {"eds_config": bad}}
+    for _ in range(2):
+        with pytest.raises(NotEncodableError, match=r"eds_cluster_config\.eds_config\.initial_fetch_timeout"):
+            encode(CLUSTER, one)
+    wide = Shared(thresholds=[{"retry_budget": {"budget_percent": {"value": 101.0}}}])
+    for _ in range(2):
+        assert not holds(CLUSTER, {"name": "a", "circuit_breakers": wide})
+        assert "budget_percent" in str(check(CLUSTER, {"name": "a", "circuit_breakers": wide})[0])

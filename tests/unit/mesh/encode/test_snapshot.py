@@ -258,3 +258,16 @@ def test_what_tells_a_namespace_apart_is_served_there(thing: dict[str, Any]) -> 
 def _routes(of: dict[str, dict[str, bytes]]) -> list[Any]:
     table = decode(snapshot.TABLE, of[TABLES]["80"])
     return [(host["name"], host.get("routes")) for host in table["virtual_hosts"]]
+
+
+def test_a_new_service_builds_none_of_the_others_anew() -> None:
+    def computed(size: int) -> int:
+        world = world_of(*(service(f"s{number}", f"10.96.1.{number}", ("http", 80)) for number in range(size)))
+        state(world)
+        before = world.computed
+        world.apply([event(service("new", "10.96.2.1", ("http", 80)))])
+        assert "outbound|80||new.default.svc.cluster.local" in set(state(world)[CLUSTERS].names())
+        return world.computed - before
+
+    # for each of the others it is looked up whether it is still the same
+    assert computed(60) - computed(30) == 30
