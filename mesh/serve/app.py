@@ -18,6 +18,7 @@ from mesh.serve.debug import application
 from mesh.serve.http import HttpPort
 from mesh.serve.metrics import Metrics
 from mesh.serve.plane import Plane
+from mesh.serve.rehearsal import rehearse
 from mesh.serve.server import Port, Server
 from mesh.serve.status import Status
 from mesh.sources import Source
@@ -52,6 +53,7 @@ async def serve(source: Source, settings: Settings, tokens: Tokens | None = None
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    rehearse()
     metrics = Metrics()
     plane = Plane(BY_KEY, metrics)
     status = Status(settings.name, plane, source, metrics)
