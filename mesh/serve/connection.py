@@ -45,6 +45,9 @@ class Connection:
         self._ends = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._writing_since = 0.0  # 0 where nothing is being written
+        self._stuck = False
+        self._watcher: asyncio.TimerHandle
         self.session = mesh.connect(proxy, self._awake.set)
 
     async def run(
@@ -59,6 +62,9 @@ class Connection:
         Raises ProtocolError, and StuckError where it reads nothing.
         """
         end = time.monotonic() + seconds
+        task = asyncio.current_task()
+        assert task is not None
+        self._watch(task)
         self._take(first)
         reader = asyncio.create_task(self._read(read))
         reader.add_done_callback(lambda _: self._awake.set())
@@ -78,6 +84,7 @@ class Connection:
         finally:
             reader.cancel()
             self._stop_timer()
+            self._watcher.cancel()
 
     async def _wait(self, end: float) -> None:
         deadline, now = self.machine.deadline, time.monotonic()
@@ -99,11 +106,24 @@ class Connection:
             self._timer = None
 
     async def _write(self, write: Callable[[bytes], Awaitable[None]], body: bytes) -> None:
+        self._writing_since = time.monotonic()
         try:
-            async with asyncio.timeout(WRITE_SECONDS):
-                await write(body)
-        except TimeoutError:
+            await write(body)
+        except asyncio.CancelledError:
+            if not self._stuck:
+                raise
             raise StuckError(f"took none of {len(body)} bytes within {WRITE_SECONDS:.0f} s") from None
+        finally:
+            self._writing_since = 0.0
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        """Looks now and then whether the proxy reads: a time limit for each response would cost more than to write it."""
+        left = self._writing_since + WRITE_SECONDS - time.monotonic() if self._writing_since else WRITE_SECONDS
+        if left <= 0:
+            self._stuck = True
+            task.cancel()
+        else:
+            self._watcher = asyncio.get_running_loop().call_later(left, self._watch, task)
 
     async def _read(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
         allowance, last = BURST_REQUESTS, time.monotonic()
