@@ -155,10 +155,15 @@ def _pickers(world: World) -> Mapping[Wanted, ObjectRef]:
 
 def sidecars(world: World, one: Sidecar) -> Iterator[Problem]:
     """Two Sidecars for the same pods: the older counts."""
-    for wanted in _picked(one):
-        other = _pickers(world)[wanted]
-        if other != one.meta.ref:
-            yield warn(one.meta, "two-sidecars", f"{other} is older and for the same pods; this one has no effect")
+    yield from _for_the_same_pods(one.meta, _picked(one), _pickers(world), "two-sidecars")
+
+
+def _for_the_same_pods(
+    meta: Meta, mine: Iterator[Wanted], first: Mapping[Wanted, ObjectRef], code: str
+) -> Iterator[Problem]:
+    for wanted in mine:
+        if (other := first[wanted]) != meta.ref:
+            yield warn(meta, code, f"{other} is older and for the same pods; this one has no effect")
 
 
 # --- Telemetry: a namespace's pods -----------------------------------------------------------------------------------
@@ -178,20 +183,15 @@ def _watchers(world: World) -> Mapping[Wanted, ObjectRef]:
 
 def telemetries(world: World, one: Telemetry) -> Iterator[Problem]:
     """Two Telemetry objects for the same pods: the older counts."""
-    for wanted in _watched(one):
-        other = _watchers(world)[wanted]
-        if other != one.meta.ref:
-            yield warn(one.meta, "two-telemetries", f"{other} is older and for the same pods; this one has no effect")
+    yield from _for_the_same_pods(one.meta, _watched(one), _watchers(world), "two-telemetries")
 
 
 # --- Gateway: a name with a certificate ------------------------------------------------------------------------------
 
 
 def _certified(one: Gateway) -> Iterator[Wanted]:
-    for server in one.servers:
-        if server.port is not None and server.tls is not None:
-            for host in server.hosts:
-                yield Wanted(f"{sorted(one.selector.items())} {server.bind} {server.port.number} {host}")
+    for index in range(len(one.servers)):
+        yield from _certified_of(one, index)
 
 
 @query

@@ -117,7 +117,7 @@ class Connection:
             self._writing_since = 0.0
 
     def _watch(self, task: asyncio.Task[None]) -> None:
-        """Looks now and then whether the proxy reads: a time limit for each response would cost more than to write it."""
+        """Looks now and then whether the proxy reads: a limit for each response would cost more than the response."""
         left = self._writing_since + WRITE_SECONDS - time.monotonic() if self._writing_since else WRITE_SECONDS
         if left <= 0:
             self._stuck = True

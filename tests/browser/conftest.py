@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.chromium import Watched, chromium
-from tests.browser.world import DEBUG, PROMETHEUS, World, faults, wait
+from tests.browser.world import DEBUG, PROMETHEUS, World, faults
+from tests.kernel.netns import wait
 
 PORT = 15016
 

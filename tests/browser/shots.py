@@ -10,7 +10,8 @@ from playwright.sync_api import Browser
 
 from tests.browser.chromium import Watched, chromium
 from tests.browser.conftest import dashboard
-from tests.browser.world import PROMETHEUS, ROOT, World, faults, wait
+from tests.browser.world import PROMETHEUS, ROOT, World, faults
+from tests.kernel.netns import wait
 
 FOLDER = ROOT / "docs" / "dashboard"
 # name, address, width, height, theme; first while all is well, then with the faults

@@ -20,8 +20,8 @@ from playwright.sync_api import Page, expect
 from mesh.commands.traffic import LABELS
 from tests.browser.chromium import Watched, chromium
 from tests.browser.conftest import dashboard
-from tests.browser.world import PROMETHEUS, ROOT, XDS, World, istio, thing, wait
-from tests.kernel.netns import inside
+from tests.browser.world import PROMETHEUS, ROOT, XDS, World, istio, thing
+from tests.kernel.netns import inside, wait
 
 SERVICES, PROXIES, LINKS, NAMESPACES = 1000, 500, 2000, 20
 

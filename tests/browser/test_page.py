@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import Watched
 from tests.browser.conftest import dashboard
-from tests.browser.world import World, istio, thing, wait
+from tests.browser.world import World, istio, thing
+from tests.kernel.netns import wait
 
 VIEWS = ["#/graph", "#/graph?as=table", "#/services", "#/proxies", "#/problems"]
 REVIEWS = "#/services/reviews.bookinfo.svc.cluster.local"

