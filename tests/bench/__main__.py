@@ -14,7 +14,7 @@ from tests.bench import cluster, growth, interception, pipeline, plot, report, w
 from tests.bench.errors import BenchError
 from tests.bench.mesh import control, scale, telemetry
 
-SECTIONS = ("pipeline", "webhook", "size", "init", "mesh", "telemetry", "growth", "cluster")
+SECTIONS = ("pipeline", "webhook", "size", "init", "mesh", "telemetry", "growth", "cluster", "mesh-api")
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def _parse() -> argparse.Namespace:
         "sections",
         nargs="*",
         metavar="SECTION",
-        help=f"any of {', '.join(SECTIONS)} (default: all but growth and cluster)",
+        help=f"any of {', '.join(SECTIONS)} (default: all but growth, cluster and mesh-api)",
     )
     parser.add_argument("--quick", action="store_true", help="few and short rounds: a first look, in about a minute")
     parser.add_argument("--rounds", type=int, help="how often everything is measured (default 7; quick: 2)")
@@ -68,7 +68,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--markdown", type=Path, help="write the tables to this file too, as they stand in the docs")
     options = parser.parse_args()
-    options.sections = options.sections or list(SECTIONS[:-2])
+    options.sections = options.sections or list(SECTIONS[:-3])
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"{', '.join(sorted(unknown))}: sections are {', '.join(SECTIONS)}")
     options.rounds = options.rounds or (2 if options.quick else 7)
@@ -86,6 +86,7 @@ def _sections(options: argparse.Namespace, folder: Path) -> list[Callable[[], re
         "mesh": lambda: control.run(folder, rounds),
         "telemetry": lambda: telemetry.run(rounds, seconds, folder),
         "growth": lambda: scale.run(folder, rounds),
+        "mesh-api": lambda: control.run_from_api_server(folder, rounds),
         "cluster": lambda: cluster.run(folder, rounds * 15),
     }
     return [runs[name] for name in options.sections]

@@ -28,12 +28,12 @@ from tests.bench.server import Certificate
 
 NAME = "pyinject-bench"
 _WITH, _WITHOUT = f"{NAME}-with", f"{NAME}-without"
-_CLUSTER = Path(__file__).parents[1] / "cluster" / "cluster"
+CLUSTER = Path(__file__).parents[1] / "cluster" / "cluster"
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _NETNS = Path("/run/netns/test-cluster")
 
 
-class _Api:
+class Api:
     """The API server of a kubeconfig's current context, over one connection, with plain objects."""
 
     def __init__(self, kubeconfig: str) -> None:
@@ -45,8 +45,9 @@ class _Api:
         self._headers = {setting["key"]: setting["value"] for setting in credentials if setting["in"] == "header"}
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """The object that answers. BenchError where it is no success."""
-        headers = {**self._headers, "Content-Type": "application/json"}
+        """The object that answers; a PATCH is a JSON merge patch. BenchError where it is no success."""
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {**self._headers, "Content-Type": kind}
         try:
             answer = self._rest.request(method, f"{self.host}{path}", headers=headers, body=body)
         except client.ApiException as error:
@@ -57,8 +58,8 @@ class _Api:
 
 def run(folder: Path, creations: int) -> Section:
     """So many creations each way; the difference is taken pair by pair."""
-    with _kubeconfig() as kubeconfig:
-        api = _Api(kubeconfig)
+    with cluster_at_hand() as kubeconfig:
+        api = Api(kubeconfig)
         certificate = Certificate.make(folder, f"{NAME}.{_WITH}.svc")
         with (
             server.webhook(folder, certificate, _address_towards(api.host)) as webhook,
@@ -69,7 +70,7 @@ def run(folder: Path, creations: int) -> Section:
     return _section(pairs)
 
 
-def _pair(api: _Api, number: int) -> tuple[float, float]:
+def _pair(api: Api, number: int) -> tuple[float, float]:
     """A pod with the webhook and one without; which is first alternates."""
     order = (_WITH, _WITHOUT) if number % 2 else (_WITHOUT, _WITH)
     times = {namespace: _create(api, namespace, f"pod-{number + 1}") for namespace in order}
@@ -92,7 +93,7 @@ def _section(pairs: list[tuple[float, float]]) -> Section:
     return Section(figures, [Table(title, ("", "median ms", "p99 ms"), rows)])
 
 
-def _create(api: _Api, namespace: str, name: str) -> float:
+def _create(api: Api, namespace: str, name: str) -> float:
     """The milliseconds that the API server takes."""
     pod = pods.plain()
     containers = pod["spec"]["containers"]
@@ -104,7 +105,7 @@ def _create(api: _Api, namespace: str, name: str) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def _check(api: _Api) -> None:
+def _check(api: Api) -> None:
     """The pods of one namespace have a sidecar, those of the other do not."""
     for namespace, expected in ((_WITH, True), (_WITHOUT, False)):
         for pod in api.call("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]:
@@ -114,25 +115,25 @@ def _check(api: _Api) -> None:
 
 
 @contextmanager
-def _kubeconfig() -> Iterator[str]:
+def cluster_at_hand() -> Iterator[str]:
     """The cluster of $KUBECONFIG, or the tests' own: the one that is up, or one that is up for this run alone."""
     if "KUBECONFIG" in os.environ:
         yield os.environ["KUBECONFIG"]
         return
     found = _NETNS.exists()
     if not found:
-        subprocess.run([_CLUSTER, "up"], check=True)
+        subprocess.run([CLUSTER, "up"], check=True)
     try:
         # export KUBECONFIG=PATH
-        environment = subprocess.run([_CLUSTER, "env"], capture_output=True, text=True, check=True).stdout
+        environment = subprocess.run([CLUSTER, "env"], capture_output=True, text=True, check=True).stdout
         yield environment.partition("KUBECONFIG=")[2].splitlines()[0].strip("\"'")
     finally:
         if not found:
-            subprocess.run([_CLUSTER, "down"], check=True)
+            subprocess.run([CLUSTER, "down"], check=True)
 
 
 @contextmanager
-def _installed(api: _Api, certificate: Certificate, url: SplitResult) -> Iterator[None]:
+def _installed(api: Api, certificate: Certificate, url: SplitResult) -> Iterator[None]:
     """Two namespaces, a Service that leads to the webhook, and the API server told to call it for one of the two."""
     with ExitStack() as undo:
         for namespace in (_WITH, _WITHOUT):
@@ -147,7 +148,7 @@ def _installed(api: _Api, certificate: Certificate, url: SplitResult) -> Iterato
         yield
 
 
-def _create_service(api: _Api, url: SplitResult) -> None:
+def _create_service(api: Api, url: SplitResult) -> None:
     """A Service without a selector; where it leads, its EndpointSlice says."""
     metadata = {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}}
     port = {"name": "https", "port": url.port, "protocol": "TCP"}
@@ -178,7 +179,7 @@ def _configuration(certificate: Certificate) -> dict[str, Any]:
     }
 
 
-def _wait_for_service_account(api: _Api, namespace: str) -> None:
+def _wait_for_service_account(api: Api, namespace: str) -> None:
     """The controller manager gives a new namespace its service account a moment later; until then it takes no pods."""
     for _ in range(100):
         if api.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts")["items"]:

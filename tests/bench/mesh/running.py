@@ -117,11 +117,11 @@ def ended(process: Process) -> Iterator[Process]:
         process.kill()
 
 
-def control_plane(objects: Path, port: int, folder: Path) -> tuple[Process, float]:
-    """pymesh, once it is ready; and the seconds that took."""
+def control_plane(source: Sequence[str], port: int, folder: Path) -> tuple[Process, float]:
+    """pymesh with these flags, once it is ready; and the seconds that took."""
     debug = free_port()
     began = time.monotonic()
-    command = ["mesh", "serve", "--files", str(objects), "--log-level", "warning"]
+    command = ["mesh", "serve", *source, "--log-level", "warning"]
     command += ["--xds-address", f"127.0.0.1:{port}", "--debug-address", f"127.0.0.1:{debug}"]
     process = Process(command, folder / "pymesh.log")
     while not _is_ready(debug):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from tests.bench.mesh.control import PROXIES, SERVICES, Run, Sample, one
+from tests.bench.mesh.control import PROXIES, SERVICES, Run, Sample, files, one
 from tests.bench.report import Section, Table
 
 BY_SERVICES = (100, 1000, 5000)
@@ -22,7 +22,9 @@ def run(folder: Path, changes: int) -> Section:
     for name, size in sizes.items():
         services, proxies = size
         told = size in runs
-        made = runs[size] = runs.get(size) or one(folder / f"growth-{name}", *size, changes, restart=False)
+        made = runs[size] = runs.get(size) or one(
+            folder / f"growth-{name}", files(services), proxies, changes, restart=False
+        )
         assert made.sync is not None
         figures = {
             "start_seconds": made.start_seconds,
