@@ -126,7 +126,6 @@ def virtual_service_for(world: World, scope: Scope, host: str) -> ObjectRef | No
     return rulers[0] if rulers else None
 
 
-@query
 def _http_rulers(world: World, namespace: str, host: str, egress: Sees) -> tuple[ObjectRef, ...]:
     """Those whose http rules may hold for a host: all that name it, the oldest first; else the closest wildcard's."""
     ruled = hosts_ruled(world, namespace, egress)

@@ -165,11 +165,8 @@ class Plane:
                 # a few changes are soon built; walking all steps to find them would cost more
                 shared = seats.shared(seat)
                 large = shared not in built or (len(changed) > FEW_CHANGES and shared not in walked)
-                for step in seats.steps(self.world, seat) if large else ():
-                    step()
-                    if time.monotonic() > until:
-                        await asyncio.sleep(0)
-                        until = time.monotonic() + SLICE_SECONDS
+                if large:
+                    until = await self._walk(seat, until)
                 built.add(shared)
                 walked.add(shared)
                 _, known = before.get(id(seat), (seat, None))
@@ -201,6 +198,19 @@ class Plane:
         if changed:
             seconds = round(self._built - began, 4)
             log.debug("built", extra={"fields": {"changed": len(changed), "seconds": seconds}})
+
+    async def _walk(self, seat: Seat, until: float) -> float:
+        """Builds what a seat is made of and gives way meanwhile; returns until when the next step may go on."""
+        gc.disable()  # what is made now is there to stay: to look through it again and again would be for nothing
+        try:
+            for step in seats.steps(self.world, seat):
+                step()
+                if time.monotonic() > until:
+                    await asyncio.sleep(0)
+                    until = time.monotonic() + SLICE_SECONDS
+        finally:
+            gc.enable()
+        return until
 
     def _seat(self, session: Session) -> Seat:
         """The session's seat, held as long as it has it."""

@@ -186,7 +186,6 @@ def _imported(world: World, key: ServiceKey, egress: tuple[Egress, ...]) -> bool
     )
 
 
-@query
 def ports_seen(world: World, scope: Scope, key: ServiceKey) -> tuple[ServicePort, ...]:
     """The ports of a host that proxies of the scope can send to."""
     service = service_at(world, key)

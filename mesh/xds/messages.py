@@ -52,13 +52,13 @@ class Sent(NamedTuple):
 class Content:
     """What a (Delta)DiscoveryResponse says but for its nonce: many streams are sent the same. `removed` is delta's.
 
-    `written` is for `mesh.xds.wire`: the bytes, once they have been asked for before (`asked`).
+    `written` is for `mesh.xds.wire`: a nonce and the bytes with it, once they have been asked for before (`asked`).
     """
 
     type_url: str
     resources: tuple[Sent, ...]
     removed: tuple[str, ...] = ()
-    written: bytes | None = None
+    written: tuple[str, bytes] | None = None
     asked: bool = False
 
 

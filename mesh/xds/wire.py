@@ -65,15 +65,17 @@ def _known(body: bytes, delta: bool) -> Request:
 
 
 def write(response: Response, *, delta: bool) -> bytes:
-    """The serialised response. The nonce comes last, after what others are sent too."""
-    content = response.content
+    """The serialised response. The nonce comes last, after what others are sent too, often with the very same nonce."""
+    content, tail = response.content, text(0x2A, response.nonce)
     written = content.written
     if written is None:
-        written = _delta(content) if delta else _whole(content)
+        made = (_delta(content) if delta else _whole(content)) + tail
         if content.asked:
-            content.written = written
+            content.written = response.nonce, made
         content.asked = True
-    return written + text(0x2A, response.nonce)
+        return made
+    nonce, made = written
+    return made if nonce == response.nonce else made[: -len(text(0x2A, nonce))] + tail
 
 
 def _delta(response: Content) -> bytes:
