@@ -74,7 +74,7 @@ def arranged(
 
 
 def _weight(endpoints: Iterable[Endpoint]) -> int:
-    return sum(one.weight or 1 for one in endpoints)
+    return sum([one.weight or 1 for one in endpoints])
 
 
 def _matches(where: Locality, pattern: str) -> bool:

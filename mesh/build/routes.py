@@ -58,6 +58,7 @@ def no_hash(_: Target) -> None:
     """No target balances by a hash."""
 
 
+@lru_cache(1024)
 def seconds(value: float) -> str:
     """A protobuf Duration's JSON form."""
     return f"{value:.9f}".rstrip("0").rstrip(".") + "s"

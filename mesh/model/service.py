@@ -102,7 +102,10 @@ class Service:
 
     def port(self, number: int) -> ServicePort | None:
         """The port of this number."""
-        return next((one for one in self.ports if one.number == number), None)
+        for one in self.ports:
+            if one.number == number:
+                return one
+        return None
 
     def port_named(self, name: str) -> ServicePort | None:
         """The port of this name."""

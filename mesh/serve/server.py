@@ -223,6 +223,8 @@ def _proxy(node: Any, identity: Identity | None) -> Proxy:
     """The proxy that a node tells of. Raises ProtocolError, NodeError, DeniedError."""
     if node.ByteSize() > MAX_NODE_BYTES:
         raise TooMuchError(f"a node of {node.ByteSize()} bytes; {MAX_NODE_BYTES} are allowed")
+    # an Envoy names its hundreds of extensions, which nobody here asks for
+    node.ClearField("extensions")
     proxy = proxy_of(to_dict(node))
     if identity is None:
         return proxy

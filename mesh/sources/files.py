@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 SMALL_BYTES = 1 << 18
-GATHER_SECONDS = 0.01  # an editor's or kubectl's several steps are one change
+GATHER_SECONDS = 0.005  # an editor's or kubectl's several steps are one change
 
 Stamp = tuple[int, int, int]  # mtime in ns, size, inode
 
