@@ -1,6 +1,7 @@
 """A folder of YAML and JSON files as a source: for laptops, VMs, tests and CI.
 
-What a look at the folder finds counts; inotify only says when to look, and a look a second does where there is none.
+What a look at the folder finds counts; inotify only says when to look, and a look a second does where there is none
+(of a large folder one in ten seconds, where there is inotify).
 A file that is being written is read when it is closed or when it rests. What of a file cannot be read keeps what it was
 known to hold, and is told as a problem of `File NAME`, until it can be read again or is removed. A folder that is away,
 or in which not one file is left, is not believed.
@@ -14,6 +15,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -32,6 +34,8 @@ from mesh.world.events import Event, Key, Listed, Remove, Upsert
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+# where inotify says when to look, the look in between is to take no more than a fiftieth of the time
+LOOK_SHARE, LONGEST_SECONDS = 50, 10.0
 SMALL_BYTES = 1 << 18
 GATHER_SECONDS = 0.005  # an editor's or kubectl's several steps are one change
 
@@ -74,7 +78,7 @@ class Files:
         woken = asyncio.Event()
         whole: set[str] = set()
         touched: set[Path] = set()
-        notify, looked = _inotify(), 0.0
+        notify, looked, seldom = _inotify(), 0.0, LOOK_SECONDS
 
         def on_events() -> None:
             assert notify is not None
@@ -91,7 +95,7 @@ class Files:
                 closed, paths = frozenset(whole), frozenset(touched)
                 whole.clear()
                 touched.clear()
-                few = self._few(paths) if loop.time() - looked < LOOK_SECONDS else None
+                few = self._few(paths) if loop.time() - looked < seldom else None
                 if few is None:
                     looked = loop.time()
                 if few is not None and sum(size for _, size, _ in few.values()) <= SMALL_BYTES:
@@ -101,8 +105,10 @@ class Files:
                     events = await asyncio.to_thread(self.look, closed, notify, few)
                 if events:
                     deliver(events)
+                if few is None and notify is not None:
+                    seldom = min(max(LOOK_SECONDS, (loop.time() - looked) * LOOK_SHARE), LONGEST_SECONDS)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), LOOK_SECONDS)
+                    await asyncio.wait_for(woken.wait(), LOOK_SECONDS if self._unsettled else seldom)
                     await asyncio.sleep(GATHER_SECONDS)
                 woken.clear()
         finally:
@@ -176,9 +182,9 @@ class Files:
         return found
 
     def _walk(self, notify: Inotify | None) -> Iterator[tuple[str, Stamp]]:
-        pending, been = [self._folder], set()
+        pending, been = [(self._folder, "")], set()
         while pending:
-            folder = pending.pop()
+            folder, prefix = pending.pop()
             real = os.path.realpath(folder)
             if real in been:  # a link to a folder above it
                 continue
@@ -187,22 +193,22 @@ class Files:
                 with suppress(OSError):  # none left, or gone already: the look a second finds it all the same
                     notify.watch(folder)
             try:
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+                entries = sorted(os.scandir(folder), key=attrgetter("name"))
             except OSError as error:
                 if folder == self._folder:
                     raise
                 yield from self._unreadable(folder, error)
                 continue
             for entry in entries:
-                if entry.name.startswith("."):
+                name = entry.name
+                if name.startswith("."):
                     continue
                 try:
                     if entry.is_dir():
-                        pending.append(Path(entry.path))
-                    elif entry.name.endswith(SUFFIXES) and entry.is_file():
+                        pending.append((Path(entry.path), f"{prefix}{name}/"))
+                    elif name.endswith(SUFFIXES) and entry.is_file():
                         status = entry.stat()
-                        name = os.path.relpath(entry.path, self._folder)
-                        yield name, (status.st_mtime_ns, status.st_size, status.st_ino)
+                        yield prefix + name, (status.st_mtime_ns, status.st_size, status.st_ino)
                 except OSError as error:
                     yield from self._unreadable(Path(entry.path), error)
 
