@@ -22,8 +22,10 @@ class Shared(dict[str, Any]):
         super().__init__(fields)
         self.known: dict[object, Any] = {}
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError("a message that many share is not to be changed")
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refuse
 
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions."

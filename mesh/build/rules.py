@@ -136,6 +136,7 @@ def _is_private(one: Entry, owner: str) -> bool:
     return bool(one.selector) or one.export_to in ((".",), (owner,))
 
 
+@query
 def _entries(world: World, namespace: str, service_namespace: str, host: str) -> tuple[Entry, ...]:
     """The rules for a host that count: of the first namespace whose most specific ones the client sees."""
     root = mesh_config(world).root_namespace

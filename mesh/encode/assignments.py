@@ -15,12 +15,14 @@ from mesh.encode.writing import nested, text, varint
 from mesh.model.workload import Locality
 from mesh.world.index import Endpoint
 
-MOST_PORT, MOST_WEIGHT = 65535, 2**32 - 1
+MOST_PORT, MOST_WEIGHT, MOST_PRIORITY = 65535, 2**32 - 1, 128
 SOCKET = "unix://"
 
 
 def written(one: Assignment) -> bytes:
     """A ClusterLoadAssignment as bytes. Raises ValueError for what Envoy would refuse."""
+    if not one.cluster:
+        raise ValueError("endpoints of a cluster without a name")
     # cluster_name 1, endpoints 2
     groups = [nested(0x12, _group(group, one.is_counted)) for group in one.groups]
     return b"".join([text(0x0A, one.cluster), *groups])
@@ -31,6 +33,8 @@ def _group(group: Group, counted: bool) -> bytes:
     # the locality also where nothing is known of it: gRPC's own client takes no endpoints without
     parts = [_locality(group.locality), *(nested(0x12, _endpoint(each, counted)) for each in group.endpoints)]
     parts.append(b"\x1a" + _weight(group.weight))
+    if group.priority > MOST_PRIORITY:
+        raise ValueError(f"a priority of {group.priority}; 0 to {MOST_PRIORITY} are allowed")
     if group.priority:
         parts.append(b"\x28" + varint(group.priority))
     return b"".join(parts)
@@ -52,9 +56,9 @@ def _endpoint(one: Endpoint, counted: bool) -> bytes:
 
 def _address(one: Endpoint) -> bytes:
     # Address: socket_address 1 (SocketAddress: address 2, port_value 3), pipe 2 (Pipe: path 1)
-    if one.address.startswith(SOCKET):
+    if one.address.startswith(SOCKET) and one.address != SOCKET:
         return nested(0x12, text(0x0A, one.address.removeprefix(SOCKET)))
-    if not one.address or not 0 <= one.port <= MOST_PORT:
+    if one.address in ("", SOCKET) or not 0 <= one.port <= MOST_PORT:
         raise ValueError(f"an endpoint at {one.address or 'no address'}, port {one.port}; 0 to {MOST_PORT} are allowed")
     return nested(0x0A, text(0x12, one.address) + b"\x18" + varint(one.port))
 

@@ -26,6 +26,8 @@ from functools import cache, lru_cache
 from struct import pack
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from common.envoy.parts import Shared
 from mesh.encode.descriptors import TYPE_URL_PREFIX, descriptor, kind_of, message_class
 from mesh.encode.writing import nested
@@ -211,7 +213,10 @@ def _any(body: Any) -> dict[str, Any]:
 
 def _struct(body: Any) -> Any:
     # a message, and not a dict for its constructor: that would take {"fields": …} for the struct itself
-    return message_class("google.protobuf.Struct").FromString(struct(body))
+    try:
+        return message_class("google.protobuf.Struct").FromString(struct(body))
+    except DecodeError:
+        raise ValueError("is nested too deep") from None
 
 
 def _json(value: Any) -> Any:
@@ -289,6 +294,8 @@ def wrong(kind: str, body: Any, error: Exception, path: str = "") -> NotEncodabl
         known = plan(kind)
     except KeyError:
         return NotEncodableError(kind, path, "Envoy's API has no such message")
+    if type(body) in WRITERS:
+        return NotEncodableError(kind, path, str(error))
     if not isinstance(body, Mapping):
         return NotEncodableError(kind, path, f"wants a mapping of fields, not {_shown(body)}")
     fields = descriptor(kind).fields_by_name

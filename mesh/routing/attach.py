@@ -126,6 +126,7 @@ def virtual_service_for(world: World, scope: Scope, host: str) -> ObjectRef | No
     return rulers[0] if rulers else None
 
 
+@query
 def _http_rulers(world: World, namespace: str, host: str, egress: Sees) -> tuple[ObjectRef, ...]:
     """Those whose http rules may hold for a host: all that name it, the oldest first; else the closest wildcard's."""
     ruled = hosts_ruled(world, namespace, egress)
@@ -254,7 +255,7 @@ def hosts_beside(world: World, scope: Scope, port: int, known: frozenset[str]) -
         along = port == 80 or any(_meets(host, known) for host in hosts)
         if beside and along and http_routes(world, scope, entry.ref, MESH, port):
             found.update(dict.fromkeys(beside, entry.ref))
-    return found
+    return dict(sorted(found.items()))
 
 
 def _meets(host: str, known: Collection[str]) -> bool:

@@ -64,10 +64,10 @@ class Connection:
         end = time.monotonic() + seconds
         task = asyncio.current_task()
         assert task is not None
-        self._watch(task)
         self._take(first)
         reader = asyncio.create_task(self._read(read))
         reader.add_done_callback(lambda _: self._awake.set())
+        self._watch(task)
         try:
             while not reader.done():
                 self._awake.clear()
@@ -110,8 +110,9 @@ class Connection:
         try:
             await write(body)
         except asyncio.CancelledError:
-            if not self._stuck:
-                raise
+            task = asyncio.current_task()
+            if not self._stuck or task is None or task.uncancel():
+                raise  # somebody else ends it, too
             raise StuckError(f"took none of {len(body)} bytes within {WRITE_SECONDS:.0f} s") from None
         finally:
             self._writing_since = 0.0

@@ -1,7 +1,6 @@
 """A folder of YAML and JSON files as a source: for laptops, VMs, tests and CI.
 
-What a look at the folder finds counts; inotify only says when to look, and a look a second does where there is none
-(of a large folder one in ten seconds, where there is inotify).
+What a look at the folder finds counts; inotify only says when to look, and a look a second does where there is none.
 A file that is being written is read when it is closed or when it rests. What of a file cannot be read keeps what it was
 known to hold, and is told as a problem of `File NAME`, until it can be read again or is removed. A folder that is away,
 or in which not one file is left, is not believed.
@@ -34,8 +33,6 @@ from mesh.world.events import Event, Key, Listed, Remove, Upsert
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-# where inotify says when to look, the look in between is to take no more than a fiftieth of the time
-LOOK_SHARE, LONGEST_SECONDS = 50, 10.0
 SMALL_BYTES = 1 << 18
 GATHER_SECONDS = 0.005  # an editor's or kubectl's several steps are one change
 
@@ -78,7 +75,7 @@ class Files:
         woken = asyncio.Event()
         whole: set[str] = set()
         touched: set[Path] = set()
-        notify, looked, seldom = _inotify(), 0.0, LOOK_SECONDS
+        notify, looked = _inotify(), 0.0
 
         def on_events() -> None:
             assert notify is not None
@@ -95,7 +92,7 @@ class Files:
                 closed, paths = frozenset(whole), frozenset(touched)
                 whole.clear()
                 touched.clear()
-                few = self._few(paths) if loop.time() - looked < seldom else None
+                few = self._few(paths) if loop.time() - looked < LOOK_SECONDS else None
                 if few is None:
                     looked = loop.time()
                 if few is not None and sum(size for _, size, _ in few.values()) <= SMALL_BYTES:
@@ -105,10 +102,8 @@ class Files:
                     events = await asyncio.to_thread(self.look, closed, notify, few)
                 if events:
                     deliver(events)
-                if few is None and notify is not None:
-                    seldom = min(max(LOOK_SECONDS, (loop.time() - looked) * LOOK_SHARE), LONGEST_SECONDS)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), LOOK_SECONDS if self._unsettled else seldom)
+                    await asyncio.wait_for(woken.wait(), LOOK_SECONDS)
                     await asyncio.sleep(GATHER_SECONDS)
                 woken.clear()
         finally:

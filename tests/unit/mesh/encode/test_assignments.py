@@ -14,7 +14,7 @@ from mesh.build.locality import Group
 from mesh.build.metrics import endpoint_metadata
 from mesh.encode.assignments import written
 from mesh.encode.check import check, holds
-from mesh.encode.plans import encode
+from mesh.encode.plans import NotEncodableError, encode
 from mesh.model.workload import Locality
 from mesh.world.index import Endpoint
 
@@ -85,8 +85,24 @@ def test_it_stands_in_a_cluster_for_the_message() -> None:
         (Endpoint("", 80, {}), "an endpoint at no address, port 80"),
         (Endpoint("10.0.0.1", 80, {}, weight=2**32), "a weight of 4294967296; 1 to 4294967295 are allowed"),
         (Endpoint("10.0.0.1", 80, {}, weight=-1), "a weight of -1; 1 to 4294967295 are allowed"),
+        (Endpoint("unix://", 0, {}), "an endpoint at unix://, port 0"),
     ],
 )
 def test_what_envoy_would_refuse_is_told(endpoint: Endpoint, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         written(Assignment("a", (Group(Locality("", "", ""), 0, 1, (endpoint,)),)))
+
+
+def test_a_level_that_envoy_has_not_and_a_cluster_without_a_name_are_told() -> None:
+    group = Group(Locality("", "", ""), 129, 1, ())
+    with pytest.raises(ValueError, match="a priority of 129; 0 to 128 are allowed"):
+        written(Assignment("a", (group,)))
+    with pytest.raises(ValueError, match="without a name"):
+        written(Assignment("", ()))
+
+
+def test_what_is_wrong_in_it_is_told_with_the_place_where_it_stands() -> None:
+    group = Group(Locality("", "", ""), 0, 1, (Endpoint("", 80, {}),))
+    cluster = {"name": "a", "type": "STRICT_DNS", "load_assignment": Assignment("a", (group,))}
+    with pytest.raises(NotEncodableError, match=r"load_assignment: an endpoint at no address, port 80"):
+        encode(CLUSTER, cluster)

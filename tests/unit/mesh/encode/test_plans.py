@@ -1,5 +1,7 @@
 """Dicts as Envoy's documentation spells them become its messages; what is none is told with the field's path."""
 
+from functools import reduce
+
 import pytest
 from google.protobuf import json_format
 from hypothesis import given, settings
@@ -153,7 +155,12 @@ def test_a_struct_written_by_hand_is_read_as_it_was(body):
     assert kind.FromString(struct(body)) == json_format.ParseDict(body, kind(), descriptor_pool=pool())
 
 
-@pytest.mark.parametrize("value", [{1: "a"}, {"a": object()}, {"a": {"b": b"x"}}, {"a": "\ud800"}, {"a": 10**400}])
+DEEP = {"a": reduce(lambda inner, _: {"a": inner}, range(60), {})}
+
+
+@pytest.mark.parametrize(
+    "value", [{1: "a"}, {"a": object()}, {"a": {"b": b"x"}}, {"a": "\ud800"}, {"a": 10**400}, DEEP]
+)
 def test_what_json_has_not_is_told_with_its_path(value):
     with pytest.raises(NotEncodableError, match=r"filter_metadata\['x'\]"):
         encode("envoy.config.core.v3.Metadata", {"filter_metadata": {"x": value}})
@@ -167,8 +174,14 @@ def test_a_shared_message_is_read_once_and_is_the_same():
         assert encode(CLUSTER, one) == encode(CLUSTER, {"name": name, "circuit_breakers": limits})
         assert holds(CLUSTER, one)
     assert len(shared.known) == 2  # what the plan keeps of it, and what the check does
-    with pytest.raises(TypeError, match="not to be changed"):
-        shared["thresholds"] = []
+    for change in (
+        lambda: shared.__setitem__("thresholds", []),
+        lambda: shared.update(thresholds=[]),
+        lambda: shared.pop("thresholds"),
+        shared.clear,
+    ):
+        with pytest.raises(TypeError, match="not to be changed"):
+            change()
 
 
 def test_a_shared_message_that_is_wrong_is_wrong_each_time():

@@ -271,3 +271,41 @@ def test_a_new_service_builds_none_of_the_others_anew() -> None:
 
     # for each of the others it is looked up whether it is still the same
     assert computed(60) - computed(30) == 30
+
+
+def test_the_order_in_which_an_object_names_its_hosts_leaves_no_trace() -> None:
+    def hosts(*named: str) -> Object:
+        route = [{"destination": {"host": "a"}}]
+        return istio("VirtualService", "v", hosts=list(named), http=[{"route": route}])
+
+    server = service("a", "10.96.0.1", ("http", 80))
+    world = world_of(server, hosts("x.com", "y.com"))
+    state(world)
+    world.apply([event(hosts("y.com", "x.com"))])
+    assert bodies(world) == bodies(world_of(server, hosts("y.com", "x.com")))
+
+
+def test_more_levels_than_envoy_takes_cost_that_cluster_alone_and_say_so() -> None:
+    labels = [f"l{number}" for number in range(130)]
+    rule = {
+        "outlierDetection": {"consecutive5xxErrors": 1},
+        "loadBalancer": {"localityLbSetting": {"enabled": True, "failoverPriority": labels}},
+    }
+    # each pod has one label less than the one before as the client has them
+    me = sidecar(**dict.fromkeys(labels, "x"))
+    pods = [
+        pod(f"a-10.0.1.{number}", f"10.0.1.{number}", **dict.fromkeys(labels[:number], "x")) for number in range(131)
+    ]
+    things = [
+        service("a", "10.96.0.1", ("http", 80)),
+        service("b", "10.96.0.2", ("http", 80)),
+        endpoints("a", *(f"10.0.1.{number}" for number in range(131))),
+        endpoints("b", "10.0.0.9"),
+        istio("DestinationRule", "a", host="a", trafficPolicy=rule),
+    ]
+    world = world_of(*things, *pods)
+    made = state(world, me)
+    assert made[ASSIGNMENTS].get("outbound|80||b.default.svc.cluster.local") is not None
+    assert made[ASSIGNMENTS].get("outbound|80||a.default.svc.cluster.local") is None
+    [message] = {one.message for one in seats.problems_of([made]) if one.ref.kind == "DestinationRule"}
+    assert "a priority of 129; 0 to 128 are allowed" in message

@@ -6,9 +6,12 @@ import grpc
 import pytest
 
 from common.errors import UsageError
+from mesh.encode.descriptors import message_class
 from mesh.serve import connection, server
 from mesh.serve.server import Port, Server
+from mesh.xds import position
 from mesh.xds.types import CDS, EDS, LDS
+from mesh.xds.wire import DELTA
 from tests.unit.mesh.serve.streams import NODE_ID, HandMade, client, serving
 from tests.unit.mesh.xds.envoy import state
 
@@ -116,6 +119,37 @@ def test_requests_without_end_wait_in_the_proxy(monkeypatch):
             assert await good.answer()
             await asyncio.sleep(0.3)
             assert 5 < live.requests < 30
+
+    run(talk)
+
+
+def test_a_stream_that_is_refused_at_once_leaves_no_timer(monkeypatch):
+    monkeypatch.setattr(position, "MAX_NAMES", 3)
+
+    async def talk():
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as greedy:
+            await greedy.ask(EDS, resource_names_subscribe=["a", "b", "c", "d"])
+            ended, _ = await greedy.ends()
+            assert ended is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert not served.connections
+            timers = asyncio.get_running_loop()._scheduled
+            assert [one for one in timers if not one.cancelled() and "_watch" in repr(one)] == []
+
+    run(talk)
+
+
+def test_an_envoy_that_names_its_extensions_is_read_without_them():
+    async def talk():
+        async with serving(HandMade(state(**WORLD))) as served, client(served) as real:
+            request = message_class(DELTA)(type_url=CDS)
+            request.node.id = NODE_ID
+            request.node.metadata.update({"LABELS": {"app": "web"}})
+            for number in range(500):
+                request.node.extensions.add(name=f"envoy.filters.http.x{number}", category="envoy.filters.http")
+            await real.call.write(request.SerializeToString())
+            assert await real.answer()
+            (live,) = served.connections
+            assert (live.node_id, live.proxy.labels) == (NODE_ID, {"app": "web"})
 
     run(talk)
 
