@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from common.envoy.sidecar import AccessLog
 
 Message = dict[str, Any]
+T = TypeVar("T")
 
 
 class Shared(dict[str, Any]):
     """A message that stands in many others as the very same object, so that who encodes it need do so once.
 
-    It is not to be changed. `known` is what its readers keep of it, each under a key of its own.
+    It is not to be changed.
     """
 
     __slots__ = ("known",)
@@ -21,6 +22,13 @@ class Shared(dict[str, Any]):
     def __init__(self, **fields: Any) -> None:
         super().__init__(fields)
         self.known: dict[object, Any] = {}
+
+    def once(self, reader: object, read: Callable[[dict[str, Any]], T]) -> T:
+        """What a reader makes of it, made at its first time and kept; not if it fails."""
+        if reader not in self.known:
+            self.known[reader] = read(self)
+        found: T = self.known[reader]
+        return found
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError("a message that many share is not to be changed")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from common.envoy.parts import UNLIMITED, Message, Shared, typed
+from common.envoy.parts import Message, typed
 from mesh.build.backend_tls import transport_socket
 from mesh.build.filters import ADS
 from mesh.build.locality import Group, arranged
 from mesh.build.metrics import UNKNOWN, service_metadata
-from mesh.build.policy import BOTH_PROTOCOLS, HTTP_OPTIONS, locality_setting, with_policy
+from mesh.build.policy import BOTH_PROTOCOLS, HTTP_OPTIONS, NO_LIMITS, locality_setting, with_policy
 from mesh.build.routes import seconds
 from mesh.build.rules import for_client, policy_of, subset_labels, subsets_of
 from mesh.model.meta import ObjectRef
@@ -25,13 +25,6 @@ from mesh.world.sidecars import mesh_config
 from mesh.world.telemetry import metered
 from mesh.world.world import World
 
-# A sidecar must not refuse what the app would have taken: Envoy's limits are for an edge proxy.
-NO_LIMITS = Shared(
-    thresholds=[
-        dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), UNLIMITED)
-        | {"track_remaining": True}
-    ]
-)
 TYPES: Mapping[Resolution, str] = {
     Resolution.CLIENT_SIDE: "EDS",
     Resolution.PASSTHROUGH: "ORIGINAL_DST",

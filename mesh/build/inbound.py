@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from common.envoy.parts import Message, address, inbound_bind, typed, wildcard
 from common.envoy.traffic import HTTP_PROTOCOLS, KEEPALIVE
-from mesh.build.clusters import NO_LIMITS
 from mesh.build.filters import (
     HTTP_INSPECTOR,
     ORIGINAL_DST,
@@ -23,7 +22,7 @@ from mesh.build.filters import (
     tcp_proxy,
 )
 from mesh.build.outbound import UNSPECIFIED, unknown_chain
-from mesh.build.policy import HTTP_OPTIONS, pool_fields
+from mesh.build.policy import HTTP_OPTIONS, NO_LIMITS, pool_fields
 from mesh.build.rules import inbound_pool
 from mesh.build.watched import http_filters, tcp_filters
 from mesh.model.meta import ObjectRef

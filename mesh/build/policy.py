@@ -130,6 +130,9 @@ def _limits(tcp: TCPSettings, http: HTTPSettings, budget: RetryBudget | None) ->
     return Shared(thresholds=[limits])
 
 
+NO_LIMITS = _limits(_NO_TCP, _NO_HTTP, None)
+
+
 def _pool(made: Message, policy: Policy, config: MeshConfig, port: ServicePort | None) -> None:
     pool = policy.connection_pool or _NO_POOL
     http = pool.http or _NO_HTTP

@@ -192,19 +192,13 @@ def _inside(described: Any) -> Rule | None:
             known.append(checker(kind))
         mine = known[0]
         if type(value) is Shared:
-            if (found := value.known.get(mine)) is None:
-                found = value.known[mine] = mine.well(value)
-            return found
+            return value.once(mine, mine.well)
         return type(value) in WRITERS or mine.well(value)  # who writes it keeps the rules
 
     return Rule(well, tell)
 
 
 def _any_is_well(value: Any) -> bool:
-    if type(value) is Shared:
-        if (found := value.known.get(_any_is_well)) is None:
-            found = value.known[_any_is_well] = _any_is_well(dict(value))
-        return found
     kind = kind_of(value["@type"])
     return kind in WELL_KNOWN or checker(kind).well(value)  # no rule is about "@type"
 

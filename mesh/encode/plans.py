@@ -144,9 +144,7 @@ def _message(kind: str) -> Convert:
         if type(body) is dict:
             return mine.arguments(body)
         if type(body) is Shared:
-            if (made := body.known.get(mine)) is None:
-                made = body.known[mine] = mine.made(**mine.arguments(body))
-            return made
+            return body.once(mine, lambda body: mine.made(**mine.arguments(body)))
         if (write := WRITERS.get(type(body))) is not None:
             return mine.made.FromString(write(body))
         return mine.arguments(body)
@@ -192,10 +190,6 @@ def _duration(value: Any) -> dict[str, int]:
 
 
 def _any(body: Any) -> dict[str, Any]:
-    if type(body) is Shared:
-        if (found := body.known.get(_any)) is None:
-            found = body.known[_any] = _any(dict(body))
-        return found
     body = dict(body)
     type_url = body.pop("@type")
     kind = kind_of(type_url)

@@ -90,7 +90,8 @@ class Memo:
         node = self.nodes.get(key)
         if node is None:
             node = self.nodes[key] = Node(None, key, default)
-        return self.read(node)
+        self.record(node)
+        return node.value
 
     def is_known(self, key: tuple[Hashable, ...]) -> bool:
         """Has this input been read: its default no longer counts."""
@@ -124,18 +125,12 @@ class Memo:
     def __len__(self) -> int:
         return len(self.nodes)
 
-    def read(self, node: Node) -> Any:
-        """The node's value, computed if need be; who reads is recorded."""
+    def record(self, node: Node) -> None:
+        """Who is being computed has read this node; if nobody, it was asked from outside."""
         if self._sources is None:
             self._unread.add(node)
         else:
             self._sources[node] = None
-        if node.state != CLEAN:
-            self.bring_up(node)
-        value = node.value
-        if type(value) is Failed:
-            raise value.again()
-        return value
 
     def bring_up(self, node: Node) -> None:
         """Computes a node that is not clean, if need be."""
@@ -187,7 +182,7 @@ def query(function: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P
         node = world.nodes.get(key)
         if node is None:
             node = world.nodes[key] = Node(function, args)
-        # `read`, without a call: it is asked some 70 times for each Service
+        # `record`, without a call: queries are asked some 70 times for each Service
         sources = world._sources
         if sources is None:
             world._unread.add(node)
