@@ -6,6 +6,7 @@ proxy ──▶ Guest ──▶ Seat ──▶ parts ──▶ State
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from mesh.build import clusters, gateway, outbound, tables
@@ -37,7 +38,7 @@ from mesh.encode.snapshot import (
     plain_tables,
     route_tables,
     shown_secrets,
-    virtual_host_unit,
+    virtual_host_units,
 )
 from mesh.model.problem import Problem
 from mesh.model.workload import Locality
@@ -176,17 +177,16 @@ def steps(world: World, seat: Seat) -> Iterable[Callable[[], object]]:
     """The same work in small steps: after all of them `state_of` finds everything made."""
     scope, view, ports = seat.scope, seat.view, seat.ports
     for name in clusters.cluster_names(world, view):
-        yield lambda name=name: cluster_unit(world, view, name)  # type: ignore[misc]
-        yield lambda name=name: assignment_unit(world, view, name)  # type: ignore[misc]
+        yield partial(cluster_unit, world, view, name)
+        yield partial(assignment_unit, world, view, name)
     if seat.plain:
         return
     if seat.own is None:
         for table in gateway.gateway_tables(world, scope, ports):
             for host in gateway.gateway_hosts(world, scope, ports, table):
-                yield lambda table=table, host=host: gateway_host_unit(world, scope, ports, table, host)  # type: ignore[misc]
+                yield partial(gateway_host_unit, world, scope, ports, table, host)
         return
     for bind in outbound.listener_binds(world, scope):
-        yield lambda bind=bind: listener_unit(world, scope, bind)  # type: ignore[misc]
+        yield partial(listener_unit, world, scope, bind)
     for table in tables.tables(world, scope):
-        for host in tables.virtual_hosts(world, scope, table):
-            yield lambda table=table, host=host: virtual_host_unit(world, scope, table, host)  # type: ignore[misc]
+        yield from virtual_host_units(world, scope, table)

@@ -6,7 +6,8 @@ query of its own, and a part of a snapshot only collects what is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from mesh.build import clusters, gateway, inbound, outbound, proxyless, rules, tables
@@ -92,10 +93,11 @@ def listener_unit(world: World, scope: Scope, bind: Bind) -> Unit:
     return unit(LISTENER, bind.name, lambda: outbound.listener(world, scope, bind), origins)
 
 
-def virtual_host_unit(world: World, scope: Scope, table: str, name: str) -> Unit:
-    """A virtual host, to be put into its table."""
-    domains = tables.table_domains(world, scope, table).get(name, ())
-    return _virtual_host_unit(world, view_of(world, scope), table, name, domains)
+def virtual_host_units(world: World, scope: Scope, table: str) -> Iterator[Callable[[], Unit]]:
+    """The virtual hosts of a table, each to be built or looked up, in order."""
+    view, domains = view_of(world, scope), tables.table_domains(world, scope, table)
+    for name in tables.virtual_hosts(world, scope, table):
+        yield partial(_virtual_host_unit, world, view, table, name, domains.get(name, ()))
 
 
 @query
@@ -107,7 +109,7 @@ def _virtual_host_unit(world: World, view: Scope, table: str, name: str, domains
 @query
 def table_unit(world: World, scope: Scope, table: str) -> Unit:
     """A route table, of the virtual hosts that could be built."""
-    hosts = [virtual_host_unit(world, scope, table, name) for name in tables.virtual_hosts(world, scope, table)]
+    hosts = [made() for made in virtual_host_units(world, scope, table)]
     return _table(table, tables.table_head(table), hosts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterable
@@ -24,6 +25,9 @@ from mesh.serve.status import Status
 from mesh.sources import Source
 
 log = logging.getLogger(__name__)
+
+# Nearly all that is read and made here stays: the collector has to look only when so much more is there.
+GARBAGE_OBJECTS = 100_000
 
 Beside = Callable[[Plane, Status], Iterable[Awaitable[None]]]
 """What runs beside the loop, in a cluster: certificates, the Lease, what is written for others to read."""
@@ -50,6 +54,7 @@ def nothing(_plane: Plane, _status: Status) -> Iterable[Awaitable[None]]:
 
 async def serve(source: Source, settings: Settings, tokens: Tokens | None = None, beside: Beside = nothing) -> None:
     """Serves until SIGTERM or SIGINT. Raises UsageError, CertificateError, and what ends one of its parts."""
+    gc.set_threshold(GARBAGE_OBJECTS)
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)

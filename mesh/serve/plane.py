@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 SLICE_SECONDS = 0.01
 FEW_CHANGES = 50
-GARBAGE_OBJECTS = 100_000
 URGENT_KINDS = frozenset({"EndpointSlice", "Pod"})
 
 
@@ -146,16 +145,20 @@ class Plane:
     async def _build(self) -> None:
         events, self._pending = list(self._pending.values()), {}
         began, computed, came = time.monotonic(), self.world.computed, self._first
+        # where all had what the world says, and it says nothing new, only those who came are to be served
+        only_new = self.is_settled and not events and not self._failed
         self.is_settled = False
         changed = self.world.apply(events)
         if self.missing:
             return
+        sessions = [one for one in self.sessions if not only_new or one.seat is None]
         until = time.monotonic() + SLICE_SECONDS
-        before, states = self._states, dict[int, tuple[Seat, State]]()
+        before, states = self._states, self._still_needed() if only_new else {}
+        kept = len(states)
         walked: set[Seat] = set()
         built = {seats.shared(seat) for seat, _ in before.values()}
         failed: dict[Session, Problem] = {}
-        for session in list(self.sessions):
+        for session in sessions:
             if session not in self.sessions:
                 continue  # it left while others were built
             try:
@@ -164,9 +167,8 @@ class Plane:
                     continue
                 # a few changes are soon built; walking all steps to find them would cost more
                 shared = seats.shared(seat)
-                large = shared not in built or (len(changed) > FEW_CHANGES and shared not in walked)
-                if large:
-                    until = await self._walk(seat, until)
+                if shared not in built or (len(changed) > FEW_CHANGES and shared not in walked):
+                    until = await self._walk(seat, until, lasts=shared not in built)
                 built.add(shared)
                 walked.add(shared)
                 _, known = before.get(id(seat), (seat, None))
@@ -176,12 +178,14 @@ class Plane:
         self._built = time.monotonic()
         self.builds += 1
         self._failed, self._states = failed, states
-        for session in list(self.sessions):
+        for session in sessions:
             _, state = states.get(id(session.seat), (None, session.state))
             if state is not session.state and not is_same(state, session.state):
                 session.state, session.changed_at = state, max(came, session.since)
                 session.wake()
-        self._tell()
+        made = len(states) - kept
+        if made or failed or not only_new:
+            self._tell()
         self.world.collect()
         if not self.ready.is_set():
             _pass_over_what_lasts()
@@ -190,8 +194,8 @@ class Plane:
         self.news.set()
         self.metrics.builds.inc()
         self.metrics.build_seconds.observe(self._built - began)
-        self.metrics.states.labels("made").inc(len(states))
-        self.metrics.states.labels("shared").inc(max(0, len(self.sessions) - len(states) - len(failed)))
+        self.metrics.states.labels("made").inc(made)
+        self.metrics.states.labels("shared").inc(max(0, len(sessions) - made - len(failed)))
         self.metrics.computed.inc(self.world.computed - computed)
         self.metrics.kept.set(len(self.world))
         self.metrics.ready.set(1)
@@ -199,9 +203,17 @@ class Plane:
             seconds = round(self._built - began, 4)
             log.debug("built", extra={"fields": {"changed": len(changed), "seconds": seconds}})
 
-    async def _walk(self, seat: Seat, until: float) -> float:
-        """Builds what a seat is made of and gives way meanwhile; returns until when the next step may go on."""
-        gc.disable()  # what is made now is there to stay: to look through it again and again would be for nothing
+    def _still_needed(self) -> dict[int, tuple[Seat, State]]:
+        """The states of seats in which somebody still sits."""
+        taken = {id(session.seat) for session in self.sessions}
+        return {at: one for at, one in self._states.items() if at in taken}
+
+    async def _walk(self, seat: Seat, until: float, *, lasts: bool) -> float:
+        """Builds what a seat is made of and gives way meanwhile; returns until when the next step may go on.
+
+        `lasts`: it is made for the first time, and most of it is there to stay.
+        """
+        gc.disable()  # to look through what grows again and again would be for nothing
         try:
             for step in seats.steps(self.world, seat):
                 step()
@@ -209,6 +221,8 @@ class Plane:
                     await asyncio.sleep(0)
                     until = time.monotonic() + SLICE_SECONDS
         finally:
+            if lasts:
+                gc.freeze()
             gc.enable()
         return until
 
@@ -246,4 +260,3 @@ def _pass_over_what_lasts() -> None:
     """The objects and what is made of them live long and in no cycles: the collector need not look again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS)

@@ -1,6 +1,7 @@
 """A folder of YAML and JSON files as a source: for laptops, VMs, tests and CI.
 
-What a look at the folder finds counts; inotify only says when to look, and a look a second does where there is none.
+What a look at the folder finds counts; inotify only says when to look. Where there is none a look a second does, and
+where there is one a look now and then, for what it does not tell: what others write to a filesystem of the network.
 A file that is being written is read when it is closed or when it rests. What of a file cannot be read keeps what it was
 known to hold, and is told as a problem of `File NAME`, until it can be read again or is removed. A folder that is away,
 or in which not one file is left, is not believed.
@@ -33,6 +34,7 @@ from mesh.world.events import Event, Key, Listed, Remove, Upsert
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+UNTOLD_SECONDS = 5.0
 SMALL_BYTES = 1 << 18
 GATHER_SECONDS = 0.005  # an editor's or kubectl's several steps are one change
 
@@ -62,6 +64,7 @@ class Files:
         self._unsettled: dict[str, Stamp] = {}
         self._listed = False
         self._away = False
+        self._is_watched = False
         self._told: set[str] = set()
 
     @property
@@ -92,7 +95,7 @@ class Files:
                 closed, paths = frozenset(whole), frozenset(touched)
                 whole.clear()
                 touched.clear()
-                few = self._few(paths) if loop.time() - looked < LOOK_SECONDS else None
+                few = self._few(paths) if loop.time() - looked < self._pause else None
                 if few is None:
                     looked = loop.time()
                 if few is not None and sum(size for _, size, _ in few.values()) <= SMALL_BYTES:
@@ -103,13 +106,18 @@ class Files:
                 if events:
                     deliver(events)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), LOOK_SECONDS)
+                    await asyncio.wait_for(woken.wait(), max(0.0, looked + self._pause - loop.time()))
                     await asyncio.sleep(GATHER_SECONDS)
                 woken.clear()
         finally:
             if notify is not None:
                 loop.remove_reader(notify.fd)
                 notify.close()
+
+    @property
+    def _pause(self) -> float:
+        """From one look at the whole folder to the next; what is half written may rest by then."""
+        return UNTOLD_SECONDS if self._is_watched and not self._unsettled and not self._away else LOOK_SECONDS
 
     def look(
         self,
@@ -137,6 +145,8 @@ class Files:
         self._away = False
         changed = [name for name in found if self._is_new(name, found[name], whole)]
         gone = [name for name in self._files if name not in found] if only is None else []
+        if only is None:
+            self._unsettled = {name: stamp for name, stamp in self._unsettled.items() if name in found}
         events: list[Event] = []
         touched: dict[Name, None] = {}
         for name in gone:
@@ -178,6 +188,7 @@ class Files:
 
     def _walk(self, notify: Inotify | None) -> Iterator[tuple[str, Stamp]]:
         pending, been = [(self._folder, "")], set()
+        self._is_watched = notify is not None
         while pending:
             folder, prefix = pending.pop()
             real = os.path.realpath(folder)
@@ -185,8 +196,10 @@ class Files:
                 continue
             been.add(real)
             if notify is not None:
-                with suppress(OSError):  # none left, or gone already: the look a second finds it all the same
+                try:
                     notify.watch(folder)
+                except OSError:  # none left, or gone already
+                    self._is_watched = False
             try:
                 entries = sorted(os.scandir(folder), key=attrgetter("name"))
             except OSError as error:
@@ -202,6 +215,8 @@ class Files:
                     if entry.is_dir():
                         pending.append((Path(entry.path), f"{prefix}{name}/"))
                     elif name.endswith(SUFFIXES) and entry.is_file():
+                        if entry.is_symlink():  # what it leads to may be in no folder that is watched
+                            self._is_watched = False
                         status = entry.stat()
                         yield prefix + name, (status.st_mtime_ns, status.st_size, status.st_ino)
                 except OSError as error:

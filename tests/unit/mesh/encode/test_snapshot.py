@@ -113,7 +113,7 @@ def test_what_cannot_be_built_is_left_out_alone(monkeypatch: pytest.MonkeyPatch)
     table = body(world, TABLES, "80")
     assert [host["name"] for host in table["virtual_hosts"]] == ["b.default.svc.cluster.local:80", "allow_any"]
     scope = scope_of(world, ME)
-    unit = snapshot.virtual_host_unit(world, scope, "80", "a.default.svc.cluster.local:80")
+    unit = next(snapshot.virtual_host_units(world, scope, "80"))()
     assert unit.resource is None
     assert "path_specifier" in str(unit.problems[0])
     assert [str(one.ref) for one in unit.problems] == ["Service default/a"]
@@ -171,7 +171,7 @@ def test_each_resource_names_the_objects_it_is_made_of() -> None:
         assert unit.resource is not None
         return [str(one) for one in unit.resource.origins]
 
-    host = snapshot.virtual_host_unit(world, scope, "80", "a.default.svc.cluster.local:80")
+    host = next(snapshot.virtual_host_units(world, scope, "80"))()
     assert origins(host) == ["VirtualService default/root", "VirtualService default/part"]
     name = ClusterName("outbound", 80, "v1", "a.default.svc.cluster.local")
     assert origins(snapshot.cluster_unit(world, scope, name)) == ["DestinationRule default/d", "Service default/a"]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
 from mesh.encode import seats
-from mesh.encode.resource import Part
+from mesh.encode.resource import Part, State
 from mesh.encode.seats import Seat
 from mesh.model.kinds import BY_KEY
-from mesh.serve.plane import FEW_CHANGES, Plane
+from mesh.serve.plane import FEW_CHANGES, Plane, Session
 from mesh.world.events import Listed
 from mesh.world.world import World
 from tests.unit.mesh.objects import Object, endpoints, event, service, sidecar
@@ -81,4 +82,61 @@ def test_proxies_that_share_all_are_walked_through_once(monkeypatch: pytest.Monk
         assert woken() == 40
 
     monkeypatch.setattr(seats, "steps", counted)
+    asyncio.run(talk())
+
+
+def test_who_comes_is_served_without_a_look_at_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    seated = []
+    original = Plane._seat
+
+    def counted(self: Plane, session: Session) -> Seat:
+        seated.append(session.proxy.pod)
+        return original(self, session)
+
+    async def talk() -> None:
+        plane, woken = plane_of(20, *WORLD)
+        await plane._build()
+        assert woken() == 20
+        seated.clear()
+        more = [plane.connect(sidecar(f"q-{number}"), lambda: None) for number in range(3)]
+        await plane._build()
+        assert sorted(seated) == ["q-0", "q-1", "q-2"]
+        assert all(one.state for one in more)
+        assert woken() == 0
+        # a seat that nobody has any more is not kept for long
+        for session in [*plane.sessions]:
+            session.close()
+        plane.connect(replace(sidecar("g-0"), kind="router"), lambda: None)
+        await plane._build()
+        assert [seat.scope.kind for seat, _ in plane._states.values()] == ["router"]
+        plane.deliver([event(endpoints("a", "10.1.0.1", "10.1.0.2"))])
+        more = [plane.connect(sidecar("r-0"), lambda: None)]
+        await plane._build()
+        assert len(plane._states) == 2
+
+    monkeypatch.setattr(Plane, "_seat", counted)
+    asyncio.run(talk())
+
+
+def test_who_could_not_be_served_is_tried_again_with_who_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = True
+    original = seats.state_of
+
+    def sometimes(world: World, seat: Seat, before: State | None = None) -> State:
+        if broken:
+            raise ValueError("not now")
+        return original(world, seat, before)
+
+    async def talk() -> None:
+        nonlocal broken
+        plane, woken = plane_of(1, *WORLD)
+        await plane._build()
+        assert [one.code for one in plane.problems] == ["not-built"]
+        broken = False
+        plane.connect(replace(sidecar("g-0"), kind="router"), lambda: None)
+        await plane._build()
+        assert woken() == 1
+        assert not plane.problems
+
+    monkeypatch.setattr(seats, "state_of", sometimes)
     asyncio.run(talk())

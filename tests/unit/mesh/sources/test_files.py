@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import UsageError
-from mesh.sources.files import Files
+from mesh.sources.files import LOOK_SECONDS, UNTOLD_SECONDS, Files
+from mesh.sources.inotify import Inotify
 from mesh.world.events import Event, Key, Listed, Remove, Upsert
 from tests.unit.mesh.sources.rigs import Told
 
@@ -200,6 +201,36 @@ def test_a_file_that_alone_is_other_needs_no_walk(tmp_path: Path) -> None:
     assert not names(events, Remove)
     for path in ("gone.yaml", "sub.yaml", "..data", "sub.yaml/c"):
         assert source._few([tmp_path / "b.yaml", tmp_path / path]) is None, path
+
+
+def test_what_inotify_tells_needs_no_look_a_second(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(A)
+    source, notify = Files(tmp_path), Inotify()
+    source.look()
+    assert source._pause == LOOK_SECONDS
+    source.look(frozenset(), notify)
+    assert source._pause == UNTOLD_SECONDS
+    # what a link leads to is elsewhere
+    (tmp_path / "b.yaml").symlink_to("/dev/null")
+    (tmp_path / "c.yaml").symlink_to(tmp_path / "a.yaml")
+    source.look(frozenset(), notify)
+    assert source._pause == LOOK_SECONDS
+    (tmp_path / "c.yaml").unlink()
+    source.look(frozenset(), notify)
+    assert source._pause == UNTOLD_SECONDS
+    # what is half written may rest by the next look
+    (tmp_path / "d.yaml").write_text(B)
+    assert not names(source.look(frozenset(), notify))
+    assert source._pause == LOOK_SECONDS
+    assert names(source.look(frozenset(), notify)) == ["b"]
+    assert source._pause == UNTOLD_SECONDS
+    notify.close()
+    # nor is told what is in a folder that is away, or that could not be watched
+    source.look(frozenset(), notify)
+    assert source._pause == LOOK_SECONDS
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    source.look()
+    assert source._pause == LOOK_SECONDS
 
 
 def test_a_folder_without_a_file_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
