@@ -67,7 +67,7 @@ class TextFormatter(logging.Formatter):
 
 
 class BatchHandler(logging.Handler):
-    """Keeps lines in memory and writes what has come together ten times a second, from a thread.
+    """Keeps lines in memory and writes what has come together up to ten times a second, from a thread.
 
     A write blocks when the reader of our stderr falls behind; no admission request waits for that. Lines are formatted
     at once, some microseconds each: formatted together they would keep the interpreter from requests for milliseconds.
@@ -83,6 +83,7 @@ class BatchHandler(logging.Handler):
         self._dropped = 0
         self._writing = threading.Lock()
         self._closing = threading.Event()
+        self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
 
@@ -92,6 +93,8 @@ class BatchHandler(logging.Handler):
             self._waiting.append(self.format(record))
         else:
             self._dropped += 1
+        if not self._news.is_set():
+            self._news.set()
 
     def flush(self) -> None:
         """Write what waits."""
@@ -108,12 +111,14 @@ class BatchHandler(logging.Handler):
     def close(self) -> None:
         """Write what waits and end the thread."""
         self._closing.set()
+        self._news.set()
         self._thread.join()
         self.flush()
         super().close()
 
     def _run(self) -> None:
-        while not self._closing.wait(self._interval):
+        while self._news.wait() and not self._closing.wait(self._interval):
+            self._news.clear()  # before what waits is written: a line that comes meanwhile is news again
             self.flush()
 
 

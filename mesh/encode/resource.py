@@ -10,7 +10,7 @@ From the small to the whole:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from operator import is_
@@ -98,6 +98,16 @@ class Part(Mapping[str, Encoded]):
             older._older = older._since = None
             self._older, self._since = older, Changes(changed, removed)
         return self._since
+
+
+def joined(parts: Iterable[Part]) -> Part:
+    """One part of all that is in several, no name of which is in two."""
+    resources: dict[str, Encoded] = {}
+    problems: list[Problem] = []
+    for part in parts:
+        resources |= part._resources
+        problems += part.problems
+    return Part(resources, tuple(problems))
 
 
 @dataclass(frozen=True, slots=True)

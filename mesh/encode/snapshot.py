@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from mesh.build import clusters, gateway, inbound, outbound, proxyless, rules, tables
 from mesh.build.filters import ready_listener
@@ -21,7 +22,7 @@ from mesh.encode.assignments import written
 from mesh.encode.check import check, holds
 from mesh.encode.messages import route_configuration
 from mesh.encode.plans import encode
-from mesh.encode.resource import Encoded, Part, encoded
+from mesh.encode.resource import Encoded, Part, encoded, joined
 from mesh.model.meta import ObjectRef
 from mesh.model.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND, ClusterName
 from mesh.model.problem import Problem
@@ -40,6 +41,9 @@ SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
 CLUSTERS, ASSIGNMENTS, LISTENERS, TABLES, SECRETS = (
     f"type.googleapis.com/{kind}" for kind in (CLUSTER, ASSIGNMENT, LISTENER, TABLE, SECRET)
 )
+
+
+GROUP = 32  # clusters of a scope that are looked through together
 
 
 class Unit(NamedTuple):
@@ -181,15 +185,41 @@ def common_clusters(world: World) -> Part:
 
 
 @query
+def _groups(world: World, scope: Scope) -> tuple[tuple[ClusterName, ...], ...]:
+    """The clusters of a scope in groups by their hosts, so that a change has one group looked through and not all."""
+    names = clusters.cluster_names(world, scope)
+    made: list[list[ClusterName]] = [[] for _ in range(1 << (len(names) // GROUP).bit_length())]
+    for name in names:
+        made[crc32(name.host.encode()) % len(made)].append(name)
+    return tuple(map(tuple, made))
+
+
+@query
+def _group(world: World, scope: Scope, number: int) -> tuple[ClusterName, ...]:
+    groups = _groups(world, scope)
+    return groups[number] if number < len(groups) else ()
+
+
+@query
+def _clusters_in(world: World, scope: Scope, number: int) -> Part:
+    return _part(cluster_unit(world, scope, name) for name in _group(world, scope, number))
+
+
+@query
+def _assignments_in(world: World, scope: Scope, number: int) -> Part:
+    return _part(assignment_unit(world, scope, name) for name in _group(world, scope, number))
+
+
+@query
 def outbound_clusters(world: World, scope: Scope) -> Part:
     """CDS of a scope."""
-    return _part(cluster_unit(world, scope, name) for name in clusters.cluster_names(world, scope))
+    return joined(_clusters_in(world, scope, number) for number in range(len(_groups(world, scope))))
 
 
 @query
 def assignments(world: World, scope: Scope) -> Part:
     """EDS of a scope."""
-    return _part(assignment_unit(world, scope, name) for name in clusters.cluster_names(world, scope))
+    return joined(_assignments_in(world, scope, number) for number in range(len(_groups(world, scope))))
 
 
 @query

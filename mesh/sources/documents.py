@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +87,10 @@ def _parts(text: str, name: str) -> Iterator[tuple[int, str]]:
 def _load(text: str, name: str) -> Any:
     if name.endswith(".json"):
         return orjson.loads(text) if text.strip() else None
+    if text.lstrip().startswith("{"):
+        # as kubectl has it: what is JSON is read as JSON, many times as quickly
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(text)
     check(text)
     value = yaml.load(text, Loader)
     _count(value)

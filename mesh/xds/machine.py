@@ -92,9 +92,9 @@ class Machine:
 
     def next(self, now: float) -> list[Response]:
         """What is to be sent now, in this order. Each is taken for sent."""
-        here, revision = self.position, self._paths.verdicts.revision
-        if self._quiet is here and self._quiet_at == revision and not self._held_since:
+        if self._is_known_quiet:
             return []
+        here, revision = self.position, self._paths.verdicts.revision
         patient = frozenset(url for url, since in self._held_since.items() if now - since >= PATIENCE_SECONDS)
         (contents, held), self.position = self._paths.step(here, patient, lambda here: here.advance(patient))
         for url, waits in held:
@@ -107,14 +107,23 @@ class Machine:
         return [self._sent(content, now) for content in contents]
 
     @property
+    def _is_known_quiet(self) -> bool:
+        here, revision = self.position, self._paths.verdicts.revision
+        return self._quiet is here and self._quiet_at == revision and not self._held_since
+
+    @property
     def is_quiet(self) -> bool:
         """Is nothing to be sent, nor anything waited for but the proxy: then `next` need not be asked."""
+        if self._is_known_quiet:
+            return True
         if self._held_since or not self.position.is_shared:
             return False
+        revision = self._paths.verdicts.revision
         (contents, held), there = self._paths.step(self.position, NOBODY, lambda here: here.advance(NOBODY))
         if contents or any(waits for _, waits in held):
             return False
-        self.position = there
+        self.position = self._quiet = there
+        self._quiet_at = revision
         return True
 
     def _sent(self, content: Content, now: float) -> Response:

@@ -272,7 +272,12 @@ class Position:
     @property
     def is_at_rest(self) -> bool:
         """Nothing waits for an answer of the proxy's."""
-        return not self._owed and all(ledger.flight is None for ledger in self.ledgers.values())
+        if self._owed:
+            return False
+        for ledger in self.ledgers.values():  # noqa: SIM110, asked for each answer of each proxy
+            if ledger.flight is not None:
+                return False
+        return True
 
 
 def _first(chosen: dict[str, Encoded]) -> dict[str, Encoded]:

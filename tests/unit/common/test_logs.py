@@ -97,6 +97,32 @@ def test_a_reader_that_does_not_read_delays_nobody_and_loses_lines_that_are_coun
     assert lines[-1].endswith("900 log lines dropped")
 
 
+def test_a_line_is_written_soon_and_nothing_is_done_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    original = logs.BatchHandler.flush
+
+    def counted(self: logs.BatchHandler) -> None:
+        flushed.append(1)
+        original(self)
+
+    monkeypatch.setattr(logs.BatchHandler, "flush", counted)
+    stream = io.StringIO()
+    handler = logs.BatchHandler(stream, interval=0.001)
+    log = logging.Logger("test")
+    log.addHandler(handler)
+    for line in ("first\n", "first\nsecond\n"):
+        time.sleep(0.05)
+        before = len(flushed)
+        log.info(line.split()[-1])
+        until = time.monotonic() + 30
+        while stream.getvalue() != line:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        time.sleep(0.05)
+        assert len(flushed) == before + 1
+    handler.close()
+
+
 def test_the_default_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json", "info", sys.stderr)
     logging.getLogger("pyinject").info("there")

@@ -16,7 +16,7 @@ from mesh.encode.resource import State
 from mesh.model.names import ClusterName
 from mesh.routing.route import Target
 from mesh.world.events import Key, Remove
-from mesh.world.proxy import Proxy
+from mesh.world.proxy import Proxy, Scope
 from mesh.world.scopes import scope_of
 from mesh.world.world import World
 from tests.unit.mesh.objects import Object, endpoints, event, istio, pod, service, sidecar, world_of
@@ -93,13 +93,31 @@ def test_an_endpoint_that_comes_costs_its_own_assignment() -> None:
     computed = world.computed
     world.apply([event(endpoints("s7", "10.1.0.7", "10.1.9.9"))])
     after = state(world)
-    # the endpoints, the assignment, and the part that collects them
-    assert world.computed - computed == 3
+    # the endpoints, the assignment, those of its group, and the part that collects all
+    assert world.computed - computed == 4
     changes = after[ASSIGNMENTS].parts[0].changes_since(before[ASSIGNMENTS].parts[0])
     assert [one.name for one in changes.changed] == ["outbound|80||s7.default.svc.cluster.local"]
     assert changes.removed == ()
     for type_url in (CLUSTERS, LISTENERS, TABLES):
         assert all(new is old for new, old in zip(after[type_url].parts, before[type_url].parts, strict=True))
+
+
+def test_a_change_has_few_of_many_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [service(f"s{i}", f"10.96.{i // 250}.{i % 250}", ("http", 80)) for i in range(500)]
+    world = world_of(*many, endpoints("s7", "10.1.0.7"))
+    state(world)
+    asked = []
+    original = snapshot.assignment_unit
+
+    def counted(world: World, scope: Scope, name: ClusterName) -> snapshot.Unit:
+        asked.append(name.host)
+        return original(world, scope, name)
+
+    monkeypatch.setattr(snapshot, "assignment_unit", counted)
+    world.apply([event(endpoints("s7", "10.1.0.8"))])
+    state(world)
+    assert "s7.default.svc.cluster.local" in asked
+    assert len(asked) < 2 * snapshot.GROUP
 
 
 def test_what_cannot_be_built_is_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +288,7 @@ def test_a_new_service_builds_none_of_the_others_anew() -> None:
         return world.computed - before
 
     # for each of the others it is looked up whether it is still the same
-    assert computed(60) - computed(30) == 30
+    assert computed(60) - computed(40) == 20
 
 
 def test_the_order_in_which_an_object_names_its_hosts_leaves_no_trace() -> None:
