@@ -11,6 +11,8 @@ from common.errors import UsageError
 from mesh.commands import options
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from mesh.serve.app import Settings
 
 DESCRIPTION = """\
@@ -100,7 +102,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serves until it is told to stop."""
-    import asyncio
     import os
 
     from common import logs
@@ -120,13 +121,21 @@ def run(args: argparse.Namespace) -> int:
     if args.files is not None:
         from mesh.sources.files import Files
 
-        asyncio.run(serve(Files(args.files, args.domain), settings))
+        _until_it_ends(serve(Files(args.files, args.domain), settings))
         return 0
     return _in_cluster(args, settings)
 
 
-def _in_cluster(args: argparse.Namespace, settings: Settings) -> int:
+def _until_it_ends(serving: Coroutine[Any, Any, None]) -> None:
     import asyncio
+
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
+
+
+def _in_cluster(args: argparse.Namespace, settings: Settings) -> int:
     import os
     from tempfile import TemporaryDirectory
 
@@ -149,7 +158,7 @@ def _in_cluster(args: argparse.Namespace, settings: Settings) -> int:
         not args.no_conditions,
     )
     with TemporaryDirectory(prefix="pymesh-") as folder:
-        asyncio.run(serve_cluster(kubernetes, cluster, settings, Path(folder), args.domain))
+        _until_it_ends(serve_cluster(kubernetes, cluster, settings, Path(folder), args.domain))
     return 0
 
 
