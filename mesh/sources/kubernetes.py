@@ -24,7 +24,7 @@ from mesh.model.kinds import BY_KEY, Kind, kind_of
 from mesh.model.reading import DOMAIN
 from mesh.sources import Deliver
 from mesh.sources.intake import Intake, Relist, changed_at, name_of, version_of
-from mesh.sources.pauses import ABSENT, CONFIRM, RETRY, Pause
+from mesh.sources.pauses import ABSENT, CONFIRM, RETRY, Contact, Pause
 from mesh.world.events import Event, Listed
 
 log = logging.getLogger(__name__)
@@ -83,8 +83,10 @@ class Kubernetes:
             if events:
                 loop.call_soon_threadsafe(take, events)
 
+        contact = Contact()
         self._readers = [
-            _Reader(self._api, group, Intake(self._domain), post, self._waiting, self._pause) for group in self._groups
+            _Reader(self._api, group, Intake(self._domain), post, self._waiting, self._pause, contact)
+            for group in self._groups
         ]
         threads = [threading.Thread(target=one.run, name=f"watch-{one.plural}", daemon=True) for one in self._readers]
         for thread in threads:
@@ -100,19 +102,28 @@ class _Reader:
     """One resource of the API server, read by one thread."""
 
     def __init__(
-        self, api: Api, kinds: Sequence[Kind], intake: Intake, post: Any, waiting: dict[str, str], pause: Pause
+        self,
+        api: Api,
+        kinds: Sequence[Kind],
+        intake: Intake,
+        post: Any,
+        waiting: dict[str, str],
+        pause: Pause,
+        contact: Contact,
     ) -> None:
         self._api, self._kinds, self._intake, self._post = api, kinds, intake, post
         self._waiting, self._pause = waiting, pause
         self.plural = kinds[0].plural
         self._version = kinds[0].versions[0]
-        self._stopped = threading.Event()
+        self._contact, self._is_away = contact, False
+        self._stopped, self._woken = threading.Event(), threading.Event()
         self._answer: Any = None
         self._at = ""  # the resourceVersion that was reached
 
     def stop(self) -> None:
         """Ends the thread soon, also where it waits for the server."""
         self._stopped.set()
+        self._woken.set()
         connection = getattr(self._answer, "connection", None)
         sock = getattr(connection, "sock", None)
         if sock is not None:
@@ -140,13 +151,18 @@ class _Reader:
                     continue
                 if error.status == 404:  # a definition was taken away
                     self._at = ""
+                if self._is_away != (error.status == 0):
+                    self._is_away, failures = error.status == 0, 0
                 seconds = self._pause.after(failures)
                 failures += 1
                 for kind in self._kinds:
                     if kind.key in self._waiting:
                         self._waiting[kind.key] = str(error)
                 log.warning("%s; next try in %.1f s", error, seconds)
-                self._sleep(seconds)
+                if self._is_away:
+                    self._contact.wait(self._woken, seconds)
+                else:
+                    self._sleep(seconds)
             except Exception:
                 if self._stopped.is_set():  # the loop has ended, and nobody listens
                     return
@@ -232,6 +248,9 @@ class _Reader:
     def _reading(self, path: str, query: Mapping[str, str], timeout: float) -> Iterator[Any]:
         with self._api.reading(path, query, timeout) as answer:
             self._answer = answer
+            if self._is_away:
+                self._is_away = False
+                self._contact.made()
             try:
                 yield answer
             finally:

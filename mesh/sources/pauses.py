@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from dataclasses import dataclass
 
 ABSENT = 10.0  # a resource that the API server does not have is looked for again
@@ -17,9 +18,7 @@ class Pause:
     """
 
     first: float = 0.5
-    longest: float = (
-        5.0  # after an outage of a minute the last watch is back within some seconds, and not half a minute
-    )
+    longest: float = 5.0
     scale: float = 1.0
 
     def after(self, failures: int) -> float:
@@ -29,6 +28,31 @@ class Pause:
     def of(self, seconds: float) -> float:
         """This long, more or less."""
         return seconds * self.scale * random.uniform(0.5, 1.5)
+
+
+class Contact:
+    """With a server that many ask at once: the first who is answered again wakes those who wait for it to come back.
+
+    So all are back as soon as the soonest try finds it, and no one need try often.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._waiting = threading.Lock(), set[threading.Event]()
+
+    def wait(self, woken: threading.Event, seconds: float) -> None:
+        """Waits until contact is made, `woken` is set, or so long."""
+        with self._lock:
+            self._waiting.add(woken)
+        woken.wait(seconds)
+        with self._lock:
+            self._waiting.discard(woken)
+            woken.clear()
+
+    def made(self) -> None:
+        """Somebody was answered."""
+        with self._lock:
+            for woken in self._waiting:
+                woken.set()
 
 
 RETRY = Pause()

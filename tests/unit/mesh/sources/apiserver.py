@@ -26,6 +26,7 @@ class ApiServer:
         self.changed = threading.Condition()
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.failing: list[int] = []  # statuses that the next requests are answered with
+        self.away = False  # nobody is answered
         self.empty: dict[str, int] = {}  # path ──▶ so many lists are answered with nothing
         self.open = 0  # raised to end all watches
         outer = self
@@ -80,6 +81,11 @@ class ApiServer:
                 self.log.append((self.version, path, "DELETED", {**thing, "metadata": metadata}))
             self.changed.notify_all()
 
+    def go_away(self) -> None:
+        """Watches end, and nobody is answered until `away` is False."""
+        self.away = True
+        self.end_watches()
+
     def end_watches(self, compact: bool = False) -> None:
         """All watches end; with `compact` what happened so far can be watched no more."""
         with self.changed:
@@ -93,6 +99,9 @@ class ApiServer:
         url = urlsplit(request.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         self.requests.append((url.path, query))
+        if self.away:
+            request.close_connection = True
+            return None
         if self.failing:
             return self.send(request, self.failing.pop(0), {"kind": "Status", "message": "as told"})
         if url.path not in self.paths:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mesh.sources.kubernetes import Kubernetes
+from mesh.sources.pauses import Pause
 from mesh.world.events import Key, Remove
-from tests.unit.mesh.sources.rigs import ServerRig, Told
+from tests.unit.mesh.sources.rigs import KINDS, ServerRig, Told
 from tests.unit.mesh.sources.test_sources import rule, service, watching
 
 SERVICES = "/api/v1/services"
@@ -129,6 +132,68 @@ def test_an_older_version_does_where_the_newest_is_not_served(tmp_path: Path) ->
 
     watching(rig, story)
     rig.close()
+
+
+class Uneven(Pause):
+    """One tries again soon and the others would in an hour."""
+
+    def after(self, failures: int) -> float:  # noqa: ARG002, the same for all
+        return 0.1 if threading.current_thread().name == "watch-services" else 3600.0
+
+
+def test_the_first_who_reaches_the_server_again_tells_the_others(tmp_path: Path) -> None:
+    rig = ServerRig(tmp_path)
+    rig.source = Kubernetes(rig.client, kinds=KINDS, pause=Uneven())
+
+    async def story(told: Told) -> None:
+        before = len(rig.server.requests)
+        rig.server.go_away()
+        tried = set[str]()
+        while len(tried) < len(rig.server.paths):
+            tried = {path for path, _ in rig.server.requests[before:]}
+            await asyncio.sleep(0.01)
+        rig.server.away = False
+        rig.put(rule("b"))
+        await told.until(lambda t: t.names("VirtualService") == {"b"})
+        rig.put(service("c"))
+        await told.until(lambda t: t.names("Service") == {"c"})
+
+    watching(rig, story)
+    rig.close()
+
+
+def test_a_server_that_answers_again_is_asked_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it was away: that it refuses while it starts says nothing of how long it will."""
+    failures: list[int] = []
+    after = Pause.after
+
+    def noted(self: Pause, number: int) -> float:
+        failures.append(number)
+        return after(self, number)
+
+    monkeypatch.setattr(Pause, "after", noted)
+    rig = ServerRig(tmp_path, ("Service",))
+
+    async def story(told: Told) -> None:
+        rig.server.go_away()
+        while len(failures) < 5:
+            await asyncio.sleep(0.01)
+        rig.server.failing = [503]
+        rig.server.away = False
+        rig.put(service("b"))
+        await told.until(lambda t: t.names("Service") == {"b"})
+
+    async def main() -> None:
+        told = Told()
+        task = asyncio.create_task(rig.source.run(told))
+        await told.until(lambda t: t.listed == ["Service"])
+        await story(told)
+        task.cancel()
+
+    asyncio.run(main())
+    rig.close()
+    assert failures[:5] == [0, 1, 2, 3, 4]
+    assert failures[-1] == 0
 
 
 def test_while_nothing_can_be_listed_it_says_for_what_it_waits(tmp_path: Path) -> None:
