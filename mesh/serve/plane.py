@@ -69,6 +69,7 @@ class Plane:
         self.problems: tuple[Problem, ...] = ()
         """What the proxies are without, since it could not be built."""
         self._failed: dict[Session, Problem] = {}
+        self._failed_left = False
         self._states: dict[int, tuple[Seat, State]] = {}
         """Of the last build, by the seat's id: `seat_of` gives equal seats as one object."""
         self.is_settled = False
@@ -114,7 +115,7 @@ class Plane:
             return
         self.sessions.discard(session)
         self.news.set()
-        self._failed.pop(session, None)
+        self._failed_left |= self._failed.pop(session, None) is not None
         self.world.release(seats.seat_of, session.guest)
         if session.seat is not None:
             seats.release(self.world, session.seat)
@@ -146,7 +147,7 @@ class Plane:
         events, self._pending = list(self._pending.values()), {}
         began, computed, came = time.monotonic(), self.world.computed, self._first
         # where all had what the world says, and it says nothing new, only those who came are to be served
-        only_new = self.is_settled and not events and not self._failed
+        only_new = self.is_settled and not events and not self._failed and not self._failed_left
         self.is_settled = False
         changed = self.world.apply(events)
         if self.missing:
@@ -177,14 +178,14 @@ class Plane:
                 failed[session] = self._not_built(session, error)
         self._built = time.monotonic()
         self.builds += 1
-        self._failed, self._states = failed, states
+        self._failed, self._failed_left, self._states = failed, False, states
         for session in sessions:
             _, state = states.get(id(session.seat), (None, session.state))
             if state is not session.state and not is_same(state, session.state):
                 session.state, session.changed_at = state, max(came, session.since)
                 session.wake()
         made = len(states) - kept
-        if made or failed or not only_new:
+        if made or failed or not only_new or len(states) < len(before):
             self._tell()
         self.world.collect()
         if not self.ready.is_set():
@@ -221,7 +222,7 @@ class Plane:
                     await asyncio.sleep(0)
                     until = time.monotonic() + SLICE_SECONDS
         finally:
-            if lasts:
+            if lasts and self.ready.is_set():
                 gc.freeze()
             gc.enable()
         return until

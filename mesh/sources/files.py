@@ -1,7 +1,7 @@
 """A folder of YAML and JSON files as a source: for laptops, VMs, tests and CI.
 
-What a look at the folder finds counts; inotify only says when to look. Where there is none a look a second does, and
-where there is one a look now and then, for what it does not tell: what others write to a filesystem of the network.
+What a look at the folder finds counts; inotify only says when to look. Where it does not tell all, a look a second
+does; else one now and then, for what it cannot know: what others write to a filesystem of the network.
 A file that is being written is read when it is closed or when it rests. What of a file cannot be read keeps what it was
 known to hold, and is told as a problem of `File NAME`, until it can be read again or is removed. A folder that is away,
 or in which not one file is left, is not believed.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from mesh.world.events import Event, Key, Listed, Remove, Upsert
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+REST_SECONDS = 0.9  # as it is for so long, it is not just being written: by the next look
 UNTOLD_SECONDS = 5.0
 SMALL_BYTES = 1 << 18
 GATHER_SECONDS = 0.005  # an editor's or kubectl's several steps are one change
@@ -61,10 +63,11 @@ class Files:
         self._intake = Intake(domain)
         self._files: dict[str, _File] = {}
         self._holders: dict[Name, set[str]] = {}
-        self._unsettled: dict[str, Stamp] = {}
+        self._unsettled: dict[str, tuple[Stamp, float]] = {}  # not read yet, since when as it is
         self._listed = False
         self._away = False
         self._is_watched = False
+        self._root: tuple[int, int] | None = None  # device and inode at the last walk
         self._told: set[str] = set()
 
     @property
@@ -78,7 +81,7 @@ class Files:
         woken = asyncio.Event()
         whole: set[str] = set()
         touched: set[Path] = set()
-        notify, looked = _inotify(), 0.0
+        notify, looked = _inotify(), -UNTOLD_SECONDS
 
         def on_events() -> None:
             assert notify is not None
@@ -92,12 +95,14 @@ class Files:
             loop.add_reader(notify.fd, on_events)
         try:
             while True:
-                closed, paths = frozenset(whole), frozenset(touched)
+                closed, paths = frozenset(whole), touched | self._rested()
                 whole.clear()
                 touched.clear()
-                few = self._few(paths) if loop.time() - looked < self._pause else None
+                few = None
+                if time.monotonic() < looked + self._pause and self._root == _identity(self._folder):
+                    few = self._few(paths)
                 if few is None:
-                    looked = loop.time()
+                    looked = time.monotonic()
                 if few is not None and sum(size for _, size, _ in few.values()) <= SMALL_BYTES:
                     events = self.look(closed, notify, few)
                 else:
@@ -106,7 +111,8 @@ class Files:
                 if events:
                     deliver(events)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), max(0.0, looked + self._pause - loop.time()))
+                    # whether the folder is still the same is not told either, but soon seen
+                    await asyncio.wait_for(woken.wait(), LOOK_SECONDS)
                     await asyncio.sleep(GATHER_SECONDS)
                 woken.clear()
         finally:
@@ -116,8 +122,13 @@ class Files:
 
     @property
     def _pause(self) -> float:
-        """From one look at the whole folder to the next; what is half written may rest by then."""
-        return UNTOLD_SECONDS if self._is_watched and not self._unsettled and not self._away else LOOK_SECONDS
+        """From one look at the whole folder to the next."""
+        return UNTOLD_SECONDS if self._is_watched and not self._away else LOOK_SECONDS
+
+    def _rested(self) -> set[Path]:
+        """Files that were not read yet, and may be by now."""
+        now = time.monotonic()
+        return {self._folder / name for name, (_, since) in self._unsettled.items() if now - since >= REST_SECONDS}
 
     def look(
         self,
@@ -146,7 +157,7 @@ class Files:
         changed = [name for name in found if self._is_new(name, found[name], whole)]
         gone = [name for name in self._files if name not in found] if only is None else []
         if only is None:
-            self._unsettled = {name: stamp for name, stamp in self._unsettled.items() if name in found}
+            self._unsettled = {name: seen for name, seen in self._unsettled.items() if name in found}
         events: list[Event] = []
         touched: dict[Name, None] = {}
         for name in gone:
@@ -178,17 +189,17 @@ class Files:
             if not name.endswith(SUFFIXES):
                 return None
             try:
-                status = path.stat()
+                status = path.lstat()
             except OSError:
                 return None
-            if not S_ISREG(status.st_mode):
+            if not _is_told(status):
                 return None
             found[os.path.relpath(path, self._folder)] = (status.st_mtime_ns, status.st_size, status.st_ino)
         return found
 
     def _walk(self, notify: Inotify | None) -> Iterator[tuple[str, Stamp]]:
         pending, been = [(self._folder, "")], set()
-        self._is_watched = notify is not None
+        self._is_watched, self._root = notify is not None, _identity(self._folder)
         while pending:
             folder, prefix = pending.pop()
             real = os.path.realpath(folder)
@@ -213,10 +224,10 @@ class Files:
                     continue
                 try:
                     if entry.is_dir():
+                        self._is_watched &= not entry.is_symlink()
                         pending.append((Path(entry.path), f"{prefix}{name}/"))
                     elif name.endswith(SUFFIXES) and entry.is_file():
-                        if entry.is_symlink():  # what it leads to may be in no folder that is watched
-                            self._is_watched = False
+                        self._is_watched &= _is_told(entry.stat(follow_symlinks=False))
                         status = entry.stat()
                         yield prefix + name, (status.st_mtime_ns, status.st_size, status.st_ino)
                 except OSError as error:
@@ -240,11 +251,17 @@ class Files:
         if old is not None and old.stamp == stamp:
             self._unsettled.pop(name, None)
             return False
-        rests = self._unsettled.pop(name, None) == stamp
-        if not self._listed or rests or str(self._folder / name) in whole:
+        if not self._listed or str(self._folder / name) in whole:
+            self._unsettled.pop(name, None)
             return True
-        self._unsettled[name] = stamp
-        return False
+        before, since = self._unsettled.get(name, (None, 0.0))
+        if before != stamp:
+            self._unsettled[name] = stamp, time.monotonic()
+            return False
+        if time.monotonic() - since < REST_SECONDS:
+            return False
+        del self._unsettled[name]
+        return True
 
     def _read(self, name: str, stamp: Stamp, touched: dict[Name, None]) -> Iterator[Event]:
         file = self._files.setdefault(name, _File(stamp))
@@ -294,6 +311,20 @@ class Files:
         if len(holders) > 1:
             more.append(_twice(one, f"it is in {', '.join(holders)}; {holders[0]}'s counts"))
         return self._intake.upsert(kind, self._files[holders[0]].objects[one], more)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder a path leads to; None where to none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_told(status: os.stat_result) -> bool:
+    """Whether inotify tells what is written to a file: not by another name in a folder that is not watched."""
+    return S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _twice(one: Name, message: str) -> Problem:

@@ -8,10 +8,10 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-_ATTRIB, _CLOSE_WRITE = 0x4, 0x8
+_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
 _MOVED, _CREATE, _DELETE, _SELF = 0x40 | 0x80, 0x100, 0x200, 0x400 | 0x800
 _ONLYDIR, _OVERFLOW = 0x01000000, 0x4000
-_MASK = _CLOSE_WRITE | _ATTRIB | _MOVED | _CREATE | _DELETE | _SELF | _ONLYDIR
+_MASK = _MODIFY | _CLOSE_WRITE | _ATTRIB | _MOVED | _CREATE | _DELETE | _SELF | _ONLYDIR
 _HEADER = struct.Struct("iIII")
 
 

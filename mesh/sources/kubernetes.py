@@ -13,6 +13,7 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
@@ -34,6 +35,7 @@ WATCH_SECONDS = 300
 # An API server sends a bookmark about once a minute: a connection that is silent for longer than this has died.
 SILENT_SECONDS = 150.0
 LIST_SECONDS = 60.0
+WOKEN_SECONDS = 10.0
 
 # What of a kind is not asked for at all.
 SELECTORS = {
@@ -115,7 +117,7 @@ class _Reader:
         self._waiting, self._pause = waiting, pause
         self.plural = kinds[0].plural
         self._version = kinds[0].versions[0]
-        self._contact, self._is_away = contact, False
+        self._contact, self._has_failed, self._woken_at = contact, False, -WOKEN_SECONDS
         self._stopped, self._woken = threading.Event(), threading.Event()
         self._answer: Any = None
         self._at = ""  # the resourceVersion that was reached
@@ -151,18 +153,15 @@ class _Reader:
                     continue
                 if error.status == 404:  # a definition was taken away
                     self._at = ""
-                if self._is_away != (error.status == 0):
-                    self._is_away, failures = error.status == 0, 0
+                self._has_failed = True
                 seconds = self._pause.after(failures)
                 failures += 1
                 for kind in self._kinds:
                     if kind.key in self._waiting:
                         self._waiting[kind.key] = str(error)
                 log.warning("%s; next try in %.1f s", error, seconds)
-                if self._is_away:
-                    self._contact.wait(self._woken, seconds)
-                else:
-                    self._sleep(seconds)
+                if self._is_woken_within(seconds):
+                    failures = 0
             except Exception:
                 if self._stopped.is_set():  # the loop has ended, and nobody listens
                     return
@@ -173,6 +172,24 @@ class _Reader:
 
     def _sleep(self, seconds: float) -> None:
         self._stopped.wait(seconds)
+
+    def _is_woken_within(self, seconds: float) -> bool:
+        """Waits so long, or until another reader is answered again; tells whether one was.
+
+        Now and then only: a server that answers and then breaks off would have readers wake each other without end.
+        """
+        if time.monotonic() < self._woken_at + WOKEN_SECONDS:
+            self._sleep(seconds)
+            return False
+        if woken := self._contact.wait(self._woken, seconds):
+            self._woken_at = time.monotonic()
+        return woken
+
+    def _is_answered(self) -> None:
+        """What was read is whole."""
+        if self._has_failed:
+            self._has_failed = False
+            self._contact.made()
 
     def _list(self) -> str:
         """Tells all there are; returns the version to watch from, or empty where the server has no such resource."""
@@ -209,6 +226,7 @@ class _Reader:
             query = self._query(limit=str(PAGE), **({"continue": token} if token else {}))
             with self._reading(kind.path(version), query, LIST_SECONDS) as answer:
                 page = _json(answer.read(), kind.path(version))
+            self._is_answered()
             items = page.get("items") or []
             head = {"apiVersion": page.get("apiVersion"), "kind": kind.name}
             self._post(relist.page({**head, **one} for one in items if isinstance(one, dict)))
@@ -232,6 +250,7 @@ class _Reader:
                         self._take(_json(line, path), path, events)
                 finally:  # what came before a line that is none has happened
                     self._post(events)
+                self._is_answered()
 
     def _take(self, happened: Mapping[str, Any], path: str, events: list[Event]) -> None:
         type_, thing = happened.get("type"), happened.get("object")
@@ -248,9 +267,6 @@ class _Reader:
     def _reading(self, path: str, query: Mapping[str, str], timeout: float) -> Iterator[Any]:
         with self._api.reading(path, query, timeout) as answer:
             self._answer = answer
-            if self._is_away:
-                self._is_away = False
-                self._contact.made()
             try:
                 yield answer
             finally:

@@ -31,7 +31,7 @@ class Pause:
 
 
 class Contact:
-    """With a server that many ask at once: the first who is answered again wakes those who wait for it to come back.
+    """With a server that many ask: the first who is answered again wakes those who wait after a failure.
 
     So all are back as soon as the soonest try finds it, and no one need try often.
     """
@@ -39,17 +39,18 @@ class Contact:
     def __init__(self) -> None:
         self._lock, self._waiting = threading.Lock(), set[threading.Event]()
 
-    def wait(self, woken: threading.Event, seconds: float) -> None:
-        """Waits until contact is made, `woken` is set, or so long."""
+    def wait(self, woken: threading.Event, seconds: float) -> bool:
+        """Waits until contact is made, `woken` is set, or so long; tells whether something happened before."""
         with self._lock:
             self._waiting.add(woken)
-        woken.wait(seconds)
+        happened = woken.wait(seconds)
         with self._lock:
             self._waiting.discard(woken)
             woken.clear()
+        return happened
 
     def made(self) -> None:
-        """Somebody was answered."""
+        """Somebody who had failed was answered."""
         with self._lock:
             for woken in self._waiting:
                 woken.set()

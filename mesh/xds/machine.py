@@ -95,7 +95,9 @@ class Machine:
         if self._is_known_quiet:
             return []
         here, revision = self.position, self._paths.verdicts.revision
-        patient = frozenset(url for url, since in self._held_since.items() if now - since >= PATIENCE_SECONDS)
+        patient = NOBODY
+        if self._held_since:
+            patient = frozenset(url for url, since in self._held_since.items() if now - since >= PATIENCE_SECONDS)
         (contents, held), self.position = self._paths.step(here, patient, lambda here: here.advance(patient))
         for url, waits in held:
             if waits:

@@ -140,3 +140,25 @@ def test_who_could_not_be_served_is_tried_again_with_who_comes(monkeypatch: pyte
 
     monkeypatch.setattr(seats, "state_of", sometimes)
     asyncio.run(talk())
+
+
+def test_what_was_told_of_one_who_left_is_told_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = seats.state_of
+
+    def broken(world: World, seat: Seat, before: State | None = None) -> State:
+        if seat.scope.namespace == "odd":
+            raise ValueError("not this one")
+        return original(world, seat, before)
+
+    async def talk() -> None:
+        plane, _ = plane_of(1, *WORLD)
+        odd = plane.connect(sidecar("odd", namespace="odd"), lambda: None)
+        await plane._build()
+        assert [one.code for one in plane.problems] == ["not-built"]
+        odd.close()
+        plane.connect(sidecar("p-1"), lambda: None)
+        await plane._build()
+        assert not plane.problems
+
+    monkeypatch.setattr(seats, "state_of", broken)
+    asyncio.run(talk())

@@ -27,6 +27,7 @@ class ApiServer:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.failing: list[int] = []  # statuses that the next requests are answered with
         self.away = False  # nobody is answered
+        self.breaks_off = False  # a watch ends in the middle, after its first line
         self.empty: dict[str, int] = {}  # path ──▶ so many lists are answered with nothing
         self.open = 0  # raised to end all watches
         outer = self
@@ -163,6 +164,9 @@ class ApiServer:
                     for at, type_, thing in news:
                         sent = at
                         line(type_, thing)
+                        if self.breaks_off:
+                            request.close_connection = True
+                            return
             request.wfile.write(b"0\r\n\r\n")
         except OSError:
             time.sleep(0)

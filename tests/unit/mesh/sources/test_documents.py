@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,32 @@ def test_anchors_of_anchors_end() -> None:
     lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     found = read_documents("\n".join(lines).encode(), "a.yaml")
     assert "unfold" in found.problems[0].message
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.json"])
+def test_what_is_nested_too_deeply_is_told(name: str) -> None:
+    """Else a comparison of it with what was before would end the reader."""
+
+    def nested(depth: int) -> str:
+        return (
+            '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": '
+            + '{"a": ' * depth
+            + "1"
+            + "}" * depth
+            + "}"
+        )
+
+    assert read_documents(nested(100).encode(), name).objects
+    for depth in (250, 1000, 100_000):
+        found = read_documents(nested(depth).encode(), name)
+        assert not found.objects
+        assert found.broken
+
+
+def test_anchors_that_nest_are_as_deep_as_what_they_stand_for() -> None:
+    lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{x: *a{n - 1}}}" for n in range(1, 300)]
+    found = read_documents("\n".join(lines).encode(), "a.yaml")
+    assert "nested deeper" in found.problems[0].message
 
 
 def test_what_contains_itself_ends() -> None:

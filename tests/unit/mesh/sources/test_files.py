@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from common.errors import UsageError
+from mesh.sources import files
 from mesh.sources.files import LOOK_SECONDS, UNTOLD_SECONDS, Files
 from mesh.sources.inotify import Inotify
 from mesh.world.events import Event, Key, Listed, Remove, Upsert
@@ -29,6 +31,12 @@ def told(events: list[Event]) -> list[str]:
 def read(source: Files, *names: str) -> list[Event]:
     """A look that knows these files to be whole."""
     return source.look(frozenset(str(source._folder / name) for name in names))
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is as it was at the look before rests."""
+    monkeypatch.setattr(files, "REST_SECONDS", 0.0)
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
@@ -60,6 +68,7 @@ def test_what_cannot_be_read_keeps_what_it_held(tmp_path: Path) -> None:
     assert Remove("File", Key("", "a.yaml")) in events
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_file_that_is_being_written_is_read_when_it_rests(tmp_path: Path) -> None:
     source = Files(tmp_path)
     source.look()
@@ -149,6 +158,7 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     assert names(Files(tmp_path).look()) == ["a"]
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_link_to_itself_keeps_nobody_else_from_being_read(tmp_path: Path) -> None:
     below = tmp_path / "below"
     below.mkdir()
@@ -203,34 +213,85 @@ def test_a_file_that_alone_is_other_needs_no_walk(tmp_path: Path) -> None:
         assert source._few([tmp_path / "b.yaml", tmp_path / path]) is None, path
 
 
+@pytest.mark.usefixtures("soon")
 def test_what_inotify_tells_needs_no_look_a_second(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(A)
     source, notify = Files(tmp_path), Inotify()
-    source.look()
-    assert source._pause == LOOK_SECONDS
-    source.look(frozenset(), notify)
-    assert source._pause == UNTOLD_SECONDS
-    # what a link leads to is elsewhere
-    (tmp_path / "b.yaml").symlink_to("/dev/null")
-    (tmp_path / "c.yaml").symlink_to(tmp_path / "a.yaml")
-    source.look(frozenset(), notify)
-    assert source._pause == LOOK_SECONDS
-    (tmp_path / "c.yaml").unlink()
-    source.look(frozenset(), notify)
-    assert source._pause == UNTOLD_SECONDS
-    # what is half written may rest by the next look
-    (tmp_path / "d.yaml").write_text(B)
-    assert not names(source.look(frozenset(), notify))
-    assert source._pause == LOOK_SECONDS
-    assert names(source.look(frozenset(), notify)) == ["b"]
-    assert source._pause == UNTOLD_SECONDS
+
+    def pause(notify: Inotify | None = notify) -> float:
+        source.look(frozenset(), notify)
+        return source._pause
+
+    assert pause(None) == LOOK_SECONDS
+    assert pause() == UNTOLD_SECONDS
+    # what is written to by another name may be in a folder that is not watched
+    elsewhere = tmp_path.with_name("elsewhere")
+    elsewhere.mkdir()
+    link, sub = tmp_path / "b.yaml", tmp_path / "sub"
+    for other, make, leads_to in (
+        (link, link.symlink_to, tmp_path / "a.yaml"),
+        (link, link.hardlink_to, tmp_path / "a.yaml"),
+        (sub, sub.symlink_to, elsewhere),
+    ):
+        make(leads_to)
+        assert source._few([other]) is None
+        assert pause() == LOOK_SECONDS, other
+        other.unlink()
+        assert pause() == UNTOLD_SECONDS
     notify.close()
     # nor is told what is in a folder that is away, or that could not be watched
-    source.look(frozenset(), notify)
-    assert source._pause == LOOK_SECONDS
-    tmp_path.rename(tmp_path.with_name("elsewhere"))
-    source.look()
-    assert source._pause == LOOK_SECONDS
+    assert pause() == LOOK_SECONDS
+    tmp_path.rename(elsewhere / "away")
+    assert pause(None) == LOOK_SECONDS
+
+
+def test_a_file_rests_only_when_it_did_so_for_a_while(tmp_path: Path) -> None:
+    """However often it is looked at meanwhile."""
+    (tmp_path / "a.yaml").write_text(A)
+
+    async def main() -> None:
+        heard = Told()
+        task = asyncio.create_task(Files(tmp_path).run(heard))
+        await heard.until(lambda t: bool(t.listed))
+        await asyncio.sleep(2 * LOOK_SECONDS)  # the last walk was long ago
+        with (tmp_path / "b.yaml").open("w") as file:
+            file.write(B)
+            file.flush()
+            began = time.monotonic()
+            while time.monotonic() < began + files.REST_SECONDS - 0.1:
+                (tmp_path / "b.yaml").chmod(0o644)
+                await asyncio.sleep(0.05)
+                assert "b" not in heard.names("Namespace")
+            await heard.until(lambda t: "b" in t.names("Namespace"))
+            # what is written into an open file is told
+            file.write("---\n" + A.replace("name: a", "name: c"))
+            file.flush()
+            await heard.until(lambda t: "c" in t.names("Namespace"))
+        task.cancel()
+
+    asyncio.run(main())
+
+
+def test_another_folder_under_the_same_name_is_seen_soon(tmp_path: Path) -> None:
+    """As git-sync publishes: a link is made to lead elsewhere."""
+    for name, text in (("one", A), ("two", B)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.yaml").write_text(text)
+    (tmp_path / "now").symlink_to("one")
+
+    async def main() -> None:
+        heard = Told()
+        task = asyncio.create_task(Files(tmp_path / "now").run(heard))
+        await heard.until(lambda t: bool(t.listed))
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        (tmp_path / "next").symlink_to("two")
+        began = time.monotonic()
+        (tmp_path / "next").rename(tmp_path / "now")
+        await heard.until(lambda t: t.names("Namespace") == {"b"})
+        assert time.monotonic() - began < UNTOLD_SECONDS - 1
+        task.cancel()
+
+    asyncio.run(main())
 
 
 def test_a_folder_without_a_file_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -162,38 +162,25 @@ def test_the_first_who_reaches_the_server_again_tells_the_others(tmp_path: Path)
     rig.close()
 
 
-def test_a_server_that_answers_again_is_asked_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long it was away: that it refuses while it starts says nothing of how long it will."""
-    failures: list[int] = []
-    after = Pause.after
-
-    def noted(self: Pause, number: int) -> float:
-        failures.append(number)
-        return after(self, number)
-
-    monkeypatch.setattr(Pause, "after", noted)
-    rig = ServerRig(tmp_path, ("Service",))
+def test_a_server_that_answers_and_breaks_off_has_nobody_wake_the_others_again_and_again(tmp_path: Path) -> None:
+    rig = ServerRig(tmp_path)
+    rig.source = Kubernetes(rig.client, kinds=KINDS, pause=Uneven())
+    rig.put(service("a"))
 
     async def story(told: Told) -> None:
-        rig.server.go_away()
-        while len(failures) < 5:
-            await asyncio.sleep(0.01)
-        rig.server.failing = [503]
-        rig.server.away = False
-        rig.put(service("b"))
-        await told.until(lambda t: t.names("Service") == {"b"})
+        rig.server.breaks_off = True
+        rig.server.end_watches()
+        rig.put(service("b"))  # a line, and then no more
+        await told.until(lambda t: "b" in t.names("Service"))
+        before = len(rig.server.requests)
+        for name in "cdefgh":
+            rig.put(service(name))
+            await told.until(lambda t, name=name: name in t.names("Service"))  # type: ignore[misc]
+        others = [path for path, _ in rig.server.requests[before:] if path != SERVICES]
+        assert len(others) <= 2 * len(rig.server.paths)
 
-    async def main() -> None:
-        told = Told()
-        task = asyncio.create_task(rig.source.run(told))
-        await told.until(lambda t: t.listed == ["Service"])
-        await story(told)
-        task.cancel()
-
-    asyncio.run(main())
+    watching(rig, story)
     rig.close()
-    assert failures[:5] == [0, 1, 2, 3, 4]
-    assert failures[-1] == 0
 
 
 def test_while_nothing_can_be_listed_it_says_for_what_it_waits(tmp_path: Path) -> None:
