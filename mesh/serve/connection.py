@@ -78,15 +78,22 @@ class Connection:
                 if self._ends and (self.machine.is_at_rest or now >= end + DRAIN_SECONDS):
                     return
                 for response in self.machine.next(now):
-                    await self._write(write, wire.write(response, delta=self.delta))
-                await self._wait(end)
+                    self._writing_since = time.monotonic()
+                    await write(wire.write(response, delta=self.delta))
+                    self._writing_since = 0.0
+                self._set_timer(end)
+                await self._awake.wait()
             reader.result()
+        except asyncio.CancelledError:
+            if not self._stuck or task.uncancel():
+                raise  # somebody else ends it, too
+            raise StuckError(f"took nothing of a response within {WRITE_SECONDS:.0f} s") from None
         finally:
             reader.cancel()
             self._stop_timer()
             self._watcher.cancel()
 
-    async def _wait(self, end: float) -> None:
+    def _set_timer(self, end: float) -> None:
         deadline, now = self.machine.deadline, time.monotonic()
         until = min(end if now < end else end + DRAIN_SECONDS, deadline if deadline is not None else end)
         # a timer that sets the flag, and no task; set anew only where it is to be for another time
@@ -94,7 +101,6 @@ class Connection:
             self._stop_timer()
             self._timer_at = until
             self._timer = asyncio.get_running_loop().call_later(max(0.0, until - now), self._on_time)
-        await self._awake.wait()
 
     def _on_time(self) -> None:
         self._timer = None
@@ -104,18 +110,6 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    async def _write(self, write: Callable[[bytes], Awaitable[None]], body: bytes) -> None:
-        self._writing_since = time.monotonic()
-        try:
-            await write(body)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._stuck or task is None or task.uncancel():
-                raise  # somebody else ends it, too
-            raise StuckError(f"took none of {len(body)} bytes within {WRITE_SECONDS:.0f} s") from None
-        finally:
-            self._writing_since = 0.0
 
     def _watch(self, task: asyncio.Task[None]) -> None:
         """Looks now and then whether the proxy reads: a limit for each response would cost more than the response."""

@@ -30,7 +30,11 @@ CLUSTER = message_class("envoy.config.cluster.v3.Cluster")
 LISTENER = message_class("envoy.config.listener.v3.Listener")
 MANAGER = message_class("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager")
 NEXT = {CDS: EDS, LDS: RDS}
-OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
+OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.http2.bdp_probe", 0),  # Envoy sends no pings for its bandwidth
+)
 
 
 class Fleet:
