@@ -33,7 +33,9 @@ NEXT = {CDS: EDS, LDS: RDS}
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.http2.bdp_probe", 0),  # Envoy sends no pings for its bandwidth
+    # as Envoy: no pings to find the bandwidth out, and a window that holds any response
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 16 << 20),
 )
 
 
