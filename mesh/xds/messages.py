@@ -33,12 +33,12 @@ class Request:
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    asks: tuple[Hashable, ...] = field(init=False, compare=False, repr=False)
+    """All that it says but for what it answers; made once, for many streams say the very same."""
 
-    @property
-    def asks(self) -> tuple[Hashable, ...]:
-        """All that it says but for what it answers."""
-        versions = tuple(self.versions.items()) if self.versions else ()
-        return self.type_url, self.names, self.subscribe, self.unsubscribe, versions
+    def __post_init__(self) -> None:
+        said = self.type_url, self.names, self.subscribe, self.unsubscribe, tuple(self.versions.items())
+        object.__setattr__(self, "asks", said)
 
 
 class Sent(NamedTuple):

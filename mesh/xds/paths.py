@@ -47,18 +47,18 @@ class Paths:
             result = go(there)
             return result, self._end(here, there)
         at = (here, self.verdicts.revision, key)
-        found = self._new.get(at) or self._old.get(at)
-        if found is None:
+        if (found := self._new.get(at)) is not None:
+            return found
+        if (found := self._old.get(at)) is None:
             there = here.copy()
             result = go(there)
             found = result, self._end(here, there)
             if not found[1].is_shared:
                 return found  # refused, or held back from this one: its own affair
-        if at not in self._new:
-            if self._weight >= MOST:
-                self.turn()
-            self._weight += weight
-            self._new[at] = found
+        if self._weight >= MOST:
+            self.turn()
+        self._weight += weight
+        self._new[at] = found
         return found
 
     def _end(self, here: Position, there: Position) -> Position:

@@ -66,16 +66,18 @@ def _known(body: bytes, delta: bool) -> Request:
 
 def write(response: Response, *, delta: bool) -> bytes:
     """The serialised response. The nonce comes last, after what others are sent too, often with the very same nonce."""
-    content, tail = response.content, text(0x2A, response.nonce)
-    written = content.written
-    if written is None:
-        made = (_delta(content) if delta else _whole(content)) + tail
-        if content.asked:
-            content.written = response.nonce, made
-        content.asked = True
-        return made
-    nonce, made = written
-    return made if nonce == response.nonce else made[: -len(text(0x2A, nonce))] + tail
+    content = response.content
+    if content.written is not None and content.written[0] == response.nonce:
+        return content.written[1]
+    tail = text(0x2A, response.nonce)
+    if content.written is not None:
+        nonce, made = content.written
+        return made[: -len(text(0x2A, nonce))] + tail
+    made = (_delta(content) if delta else _whole(content)) + tail
+    if content.asked:
+        content.written = response.nonce, made
+    content.asked = True
+    return made
 
 
 def _delta(response: Content) -> bytes:

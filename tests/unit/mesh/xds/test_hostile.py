@@ -1,6 +1,7 @@
 """Whatever is asked, in whatever order: an answer or nothing, never a fault, and never more than one at a time."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -44,10 +45,8 @@ def test_a_machine_bears_anything(played):
         if isinstance(step, dict):
             machine.on_state(state(**step))
         else:
-            fields = {name: getattr(step, name) for name in step.__slots__}
-            if step.nonce == "newest":
-                fields["nonce"] = nonces.get(step.type_url, "")
-            machine.on_request(Request(**fields), now)
+            nonce = nonces.get(step.type_url, "") if step.nonce == "newest" else step.nonce
+            machine.on_request(replace(step, nonce=nonce), now)
         waiting = {url for url, ledger in machine.ledgers.items() if ledger.flight is not None}
         for response in machine.next(now):
             assert response.type_url not in waiting
