@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from mesh.serve.mesh import Mesh
 from mesh.world.proxy import Proxy
@@ -31,7 +32,9 @@ class StuckError(Exception):
 
 
 class Connection:
-    """A proxy's stream. `read` gives its next request as bytes, None at the end; `write` returns when taken."""
+    """A proxy's stream. `read` gives its next request as bytes, another false value at the end; `write` returns when
+    taken.
+    """
 
     def __init__(
         self, proxy: Proxy, node_id: str, mesh: Mesh, paths: Paths, on_outcome: OnOutcome, *, delta: bool
@@ -53,7 +56,7 @@ class Connection:
     async def run(
         self,
         first: Request,
-        read: Callable[[], Awaitable[bytes | None]],
+        read: Callable[[], Awaitable[Any]],
         write: Callable[[bytes], Awaitable[None]],
         seconds: float,
     ) -> None:
@@ -120,9 +123,9 @@ class Connection:
         else:
             self._watcher = asyncio.get_running_loop().call_later(left, self._watch, task)
 
-    async def _read(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
+    async def _read(self, read: Callable[[], Awaitable[Any]]) -> None:
         allowance, last = BURST_REQUESTS, time.monotonic()
-        while (body := await read()) is not None:
+        while (body := await read()) or body == b"":
             request = wire.read_next(body, delta=self.delta)
             self._take(request)
             now = time.monotonic()

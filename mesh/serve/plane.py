@@ -39,6 +39,7 @@ class Session:
     def __init__(self, plane: Plane, proxy: Proxy, wake: Callable[[], None]) -> None:
         self.proxy, self.wake = proxy, wake
         self.guest = seats.guest_of(proxy)
+        self.sits = plane.world.hold(seats.seat_of, self.guest)
         self.state: State = {}
         self.seat: Seat | None = None
         self.since = time.monotonic()
@@ -105,7 +106,6 @@ class Plane:
         """A stream began; its state is empty until it has been built."""
         session = Session(self, proxy, wake)
         self.sessions.add(session)
-        self.world.hold(seats.seat_of, session.guest)
         self._wake.set()
         return session
 
@@ -229,7 +229,7 @@ class Plane:
 
     def _seat(self, session: Session) -> Seat:
         """The session's seat, held as long as it has it."""
-        seat: Seat = seats.seat_of(self.world, session.guest)
+        seat: Seat = self.world.value(session.sits)
         if seat is not session.seat:
             seats.hold(self.world, seat)
             if session.seat is not None:

@@ -178,30 +178,24 @@ class Server:
             metadata = dict(context.invocation_metadata())
             identity = await self._tokens.identify(auth.bearer(metadata))
 
-        async def read() -> bytes | None:
-            got = await context.read()
-            return None if got is grpc.aio.EOF else got
-
         try:
-            body = await asyncio.wait_for(read(), FIRST_REQUEST_SECONDS)
+            body = await asyncio.wait_for(context.read(), FIRST_REQUEST_SECONDS)
         except TimeoutError:
             raise ProtocolError(f"no request within {FIRST_REQUEST_SECONDS:.0f} s") from None
-        if body is None:
+        if body is grpc.aio.EOF:
             return
         request, node = wire.read(body, delta=delta)
         if node is None:
             raise ProtocolError("the first request of a stream has no node")
-        await self._connected(context, read, request, _proxy(node, identity), node.id, delta=delta)
+        await self._connected(context, request, _proxy(node, identity), node.id, delta=delta)
 
-    async def _connected(
-        self, context: Any, read: Any, request: Request, proxy: Proxy, node_id: str, *, delta: bool
-    ) -> None:
+    async def _connected(self, context: Any, request: Request, proxy: Proxy, node_id: str, *, delta: bool) -> None:
         connection = Connection(proxy, node_id, self._mesh, self._paths(proxy), self._on_outcome, delta=delta)
         self.connections.add(connection)
         log.info("connected", extra={"fields": {"proxy": proxy.name, "kind": proxy.kind, "delta": delta}})
         try:
             seconds = STREAM_SECONDS * random.uniform(1 - STREAM_JITTER, 1 + STREAM_JITTER)
-            await connection.run(request, read, context.write, seconds)
+            await connection.run(request, context.read, context.write, seconds)
         finally:
             connection.close()
             self.connections.discard(connection)

@@ -85,22 +85,25 @@ def _parts(text: str, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _load(text: str, name: str) -> Any:
-    if name.endswith(".json"):
-        value = orjson.loads(text) if text.strip() else None
-    elif (found := _json(text)) is not None:
-        value = found
-    else:
+    found, value = _json(text, name)
+    if not found:
         check(text)
         value = yaml.load(text, Loader)
-    _count(value)
+    if not found or text.count("{") + text.count("[") > MAX_DEPTH:
+        _count(value)
     return value
 
 
-def _json(text: str) -> Any:
-    """What is JSON is read as JSON, as kubectl has it, and many times as quickly; None where it is none."""
-    with suppress(orjson.JSONDecodeError):
-        return orjson.loads(text) if text.lstrip().startswith("{") else None
-    return None
+def _json(text: str, name: str) -> tuple[bool, Any]:
+    """Whether it is JSON, and what it says. Files of YAML may hold some: kubectl, too, reads it as such, and it takes a
+    fraction of the time. Raises JSONDecodeError where it has to be.
+    """
+    if name.endswith(".json"):
+        return True, orjson.loads(text) if text.strip() else None
+    if text.lstrip().startswith("{"):
+        with suppress(orjson.JSONDecodeError):
+            return True, orjson.loads(text)
+    return False, None
 
 
 def _count(value: Any) -> None:

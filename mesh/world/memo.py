@@ -71,13 +71,22 @@ class Memo:
         self.computed = 0
         """How many queries have been computed so far: what tests hold the cost of a change against."""
 
-    def hold(self, asked: Callable[..., Any], *args: Hashable) -> None:
-        """Keeps this query until it is released as often as it was held."""
+    def hold(self, asked: Callable[..., Any], *args: Hashable) -> Node:
+        """Keeps this query until it is released as often as it was held; returns it, for `value`."""
         function = asked.__wrapped__  # type: ignore[attr-defined]
         node = self.nodes.get((function, *args))
         if node is None:
             node = self.nodes[function, *args] = Node(function, args)
         node.held += 1
+        return node
+
+    def value(self, node: Node) -> Any:
+        """The result of a query that is held, asked from outside for the hundredth time: its arguments are long."""
+        if node.state != CLEAN:
+            self.bring_up(node)
+        if type(node.value) is Failed:
+            raise node.value.again()
+        return node.value
 
     def release(self, asked: Callable[..., Any], *args: Hashable) -> None:
         """Undoes one `hold`."""

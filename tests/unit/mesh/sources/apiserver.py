@@ -99,6 +99,7 @@ class ApiServer:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         url = urlsplit(request.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        watches = self.open  # before it is seen that it asks: who ends all watches then means this one too
         self.requests.append((url.path, query))
         if self.away:
             request.close_connection = True
@@ -108,7 +109,7 @@ class ApiServer:
         if url.path not in self.paths:
             return self.send(request, 404, {"kind": "Status", "message": "no such resource"})
         if "watch" in query:
-            return self.watch(request, url.path, int(query["resourceVersion"]))
+            return self.watch(request, url.path, int(query["resourceVersion"]), watches)
         with self.changed:
             every = sorted(self.objects[url.path].items())
             version = self.version
@@ -133,7 +134,7 @@ class ApiServer:
         request.end_headers()
         request.wfile.write(body)
 
-    def watch(self, request: BaseHTTPRequestHandler, path: str, version: int) -> None:
+    def watch(self, request: BaseHTTPRequestHandler, path: str, version: int, mine: int) -> None:
         request.send_response(200)
         request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
@@ -143,7 +144,6 @@ class ApiServer:
             request.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
             request.wfile.flush()
 
-        mine = self.open
         sent = version
         try:
             if version < self.oldest:

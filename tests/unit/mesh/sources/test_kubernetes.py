@@ -146,12 +146,14 @@ def test_the_first_who_reaches_the_server_again_tells_the_others(tmp_path: Path)
     rig.source = Kubernetes(rig.client, kinds=KINDS, pause=Uneven())
 
     async def story(told: Told) -> None:
+        async with asyncio.timeout(20):
+            while sum("watch" in query for _, query in rig.server.requests) < len(rig.server.paths):
+                await asyncio.sleep(0.01)
         before = len(rig.server.requests)
         rig.server.go_away()
-        tried = set[str]()
-        while len(tried) < len(rig.server.paths):
-            tried = {path for path, _ in rig.server.requests[before:]}
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while {path for path, _ in rig.server.requests[before:]} != set(rig.server.paths):
+                await asyncio.sleep(0.01)
         rig.server.away = False
         rig.put(rule("b"))
         await told.until(lambda t: t.names("VirtualService") == {"b"})
