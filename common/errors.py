@@ -67,13 +67,16 @@ class NotReadyError(PysidecarError):
 
 
 class KubernetesError(PysidecarError):
-    """A call that the API server refuses (`status` is its HTTP status) or does not answer (0)."""
+    """A call that the API server refuses (`status` is its HTTP status) or does not answer (0).
+
+    `retry_after` is in how many seconds it wants to be asked again (RFC 9110, 10.2.3), None where it does not say.
+    """
 
     exit_code = 8
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.retry_after = status, retry_after
 
 
 def _printable(character: str) -> str:

@@ -321,4 +321,5 @@ def _explained(what: str) -> Iterator[None]:
         # a quota and a webhook refuse by 403 as well, and say so themselves
         refused = any(by in said for by in ("exceeded quota", "admission webhook"))
         message = f"{what}: {error.status} {said}{'' if refused else _HINTS.get(error.status, '')}"
-        raise KubernetesError(message, status=error.status) from error
+        asked = (error.headers or {}).get("Retry-After", "")
+        raise KubernetesError(message, error.status, float(asked) if asked.isdecimal() else None) from error

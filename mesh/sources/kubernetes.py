@@ -35,6 +35,7 @@ WATCH_SECONDS = 300
 # An API server sends a bookmark about once a minute: a connection that is silent for longer than this has died.
 SILENT_SECONDS = 150.0
 LIST_SECONDS = 60.0
+RETRY_SECONDS = 5.0  # whatever the server asks for
 WOKEN_SECONDS = 10.0
 
 # What of a kind is not asked for at all.
@@ -154,8 +155,10 @@ class _Reader:
                 if error.status == 404:  # a definition was taken away
                     self._at = ""
                 self._has_failed = True
-                seconds = self._pause.after(failures)
-                failures += 1
+                # one that starts, or has much to do, says itself when to come again
+                asked = error.retry_after
+                seconds = self._pause.after(failures) if asked is None else self._pause.of(min(asked, RETRY_SECONDS))
+                failures += asked is None
                 for kind in self._kinds:
                     if kind.key in self._waiting:
                         self._waiting[kind.key] = str(error)

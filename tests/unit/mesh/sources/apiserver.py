@@ -129,6 +129,8 @@ class ApiServer:
     def send(self, request: BaseHTTPRequestHandler, status: int, data: Thing) -> None:
         body = json.dumps(data).encode()
         request.send_response(status)
+        if status in (429, 503):
+            request.send_header("Retry-After", "1")
         request.send_header("Content-Type", "application/json")
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()

@@ -164,6 +164,23 @@ def test_the_first_who_reaches_the_server_again_tells_the_others(tmp_path: Path)
     rig.close()
 
 
+def test_a_server_that_starts_says_itself_when_to_come_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pause, "after", lambda *_: 3600.0)
+    caplog.set_level(logging.WARNING)
+    rig = ServerRig(tmp_path)
+    rig.put(service("a"))
+    rig.server.failing = [503, 429] * 10
+    told = watching(rig, _nothing)
+    assert told.names("Service") == {"a"}
+    assert caplog.text.count("next try in 0.0 s") == 20
+
+
+async def _nothing(_: Told) -> None:
+    """No story."""
+
+
 def test_a_server_that_answers_and_breaks_off_has_nobody_wake_the_others_again_and_again(tmp_path: Path) -> None:
     rig = ServerRig(tmp_path)
     rig.source = Kubernetes(rig.client, kinds=KINDS, pause=Uneven())
