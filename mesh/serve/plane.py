@@ -70,7 +70,6 @@ class Plane:
         self.problems: tuple[Problem, ...] = ()
         """What the proxies are without, since it could not be built."""
         self._failed: dict[Session, Problem] = {}
-        self._failed_left = False
         self._states: dict[int, tuple[Seat, State]] = {}
         """Of the last build, by the seat's id: `seat_of` gives equal seats as one object."""
         self.is_settled = False
@@ -115,7 +114,6 @@ class Plane:
             return
         self.sessions.discard(session)
         self.news.set()
-        self._failed_left |= self._failed.pop(session, None) is not None
         self.world.release(seats.seat_of, session.guest)
         if session.seat is not None:
             seats.release(self.world, session.seat)
@@ -147,7 +145,7 @@ class Plane:
         events, self._pending = list(self._pending.values()), {}
         began, computed, came = time.monotonic(), self.world.computed, self._first
         # where all had what the world says, and it says nothing new, only those who came are to be served
-        only_new = self.is_settled and not events and not self._failed and not self._failed_left
+        only_new = self.is_settled and not events and not self._failed
         self.is_settled = False
         changed = self.world.apply(events)
         if self.missing:
@@ -178,7 +176,7 @@ class Plane:
                 failed[session] = self._not_built(session, error)
         self._built = time.monotonic()
         self.builds += 1
-        self._failed, self._failed_left, self._states = failed, False, states
+        self._failed, self._states = failed, states
         for session in sessions:
             _, state = states.get(id(session.seat), (None, session.state))
             if state is not session.state and not is_same(state, session.state):

@@ -35,8 +35,7 @@ WATCH_SECONDS = 300
 # An API server sends a bookmark about once a minute: a connection that is silent for longer than this has died.
 SILENT_SECONDS = 150.0
 LIST_SECONDS = 60.0
-RETRY_SECONDS = 5.0  # whatever the server asks for
-WOKEN_SECONDS = 10.0
+WOKEN_SECONDS = 10.0  # from one time that a reader is woken by another to the next
 
 # What of a kind is not asked for at all.
 SELECTORS = {
@@ -157,7 +156,7 @@ class _Reader:
                 self._has_failed = True
                 # one that starts, or has much to do, says itself when to come again
                 asked = error.retry_after
-                seconds = self._pause.after(failures) if asked is None else self._pause.of(min(asked, RETRY_SECONDS))
+                seconds = self._pause.after(failures) if asked is None else self._pause.asked(asked)
                 failures += asked is None
                 for kind in self._kinds:
                     if kind.key in self._waiting:

@@ -25,6 +25,10 @@ class Pause:
         """Before the next try, after so many failures before this one."""
         return self.of(min(self.first * 2.0 ** min(failures, 16), self.longest))
 
+    def asked(self, seconds: float) -> float:
+        """As long as a server asks for, but no longer than it would ever be."""
+        return self.of(min(seconds, self.longest))
+
     def of(self, seconds: float) -> float:
         """This long, more or less."""
         return seconds * self.scale * random.uniform(0.5, 1.5)
